@@ -1,0 +1,193 @@
+"""What a run leaves behind; each callback owns one artefact and reads what the step has already computed."""
+
+import json
+import logging
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning.callbacks import TQDMProgressBar
+from pytorch_lightning.loggers import TensorBoardLogger
+from torch import Tensor
+
+from dip import images
+from dip.data import Sample
+from dip.metrics import biharmonic, psnr, ssim
+
+log = logging.getLogger(__name__)
+
+
+def growing_steps(last: int, count: int) -> set[int]:
+    """About `count` of the steps 1 to `last`, dense early, when the picture changes most; both ends are among them."""
+    return {round(last ** (i / max(count - 1, 1))) for i in range(count)} | {last}
+
+
+class Progress(TQDMProgressBar):
+    """Loss and PSNR every few steps, in the progress bar and in TensorBoard.
+
+    Where no terminal is attached, lines in the log take the bar's place, about 20 in all.
+    """
+
+    def __init__(self, every_steps: int):
+        if every_steps < 1:
+            raise ValueError(f"callbacks.progress.every_steps={every_steps}, but it is at least 1")
+        super().__init__(refresh_rate=every_steps)
+        self.every_steps = every_steps
+        self.latest: dict[str, float] = {}
+        if not sys.stdout.isatty():
+            self.disable()
+
+    def on_train_epoch_start(self, trainer: Trainer, *args: Any) -> None:
+        super().on_train_epoch_start(trainer, *args)
+        self.train_progress_bar.set_description("Repairing")
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Sample, batch_idx: int
+    ) -> None:
+        step, last = trainer.global_step, trainer.max_steps
+        if step % self.every_steps == 0 or step in (1, last):
+            self.latest = {"loss": outputs["loss"].item(), **measure(outputs["output"], batch)}
+            for logger in trainer.loggers:
+                logger.log_metrics(self.latest, step=step)
+            if self.is_disabled and step % max(last // 20, 1) < self.every_steps:
+                log.info("step %d of %d: %s", step, last, "  ".join(map(" ".join, self.readable().items())))
+        super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
+
+    def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
+        return {**self.readable()}
+
+    def readable(self) -> dict[str, str]:
+        return {name: f"{value:.5f}" if name == "loss" else f"{value:.1f} dB" for name, value in self.latest.items()}
+
+
+def measure(output: Tensor, sample: Sample) -> dict[str, float]:
+    """psnr_known and, where the truth is known, psnr_hole of the raw output, in dB."""
+    known = sample.mask.bool()
+    measured = {"psnr_known": psnr(output, sample.target, known)}
+    if sample.truth is not None:
+        measured["psnr_hole"] = psnr(output, sample.truth, ~known)
+    return measured
+
+
+class Images(Callback):
+    """TensorBoard pictures: the masked picture once, raw output and composite at about `count` growing steps."""
+
+    def __init__(self, count: int):
+        self.count = count
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.steps = growing_steps(trainer.max_steps, self.count)
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Sample, batch_idx: int
+    ) -> None:
+        step = trainer.global_step
+        if step not in self.steps:
+            return
+        pictures = {"output": outputs["output"], "composite": batch.composite(outputs["output"])}
+        if step == 1:
+            pictures["masked"] = batch.target
+        for logger in trainer.loggers:
+            if isinstance(logger, TensorBoardLogger):
+                for tag, picture in pictures.items():
+                    logger.experiment.add_image(tag, picture[0].clamp(0, 1), step)
+
+
+class Animation(Callback):
+    """training.gif: how the raw output forms, in about `count` frames, no side longer than `max_side` pixels."""
+
+    def __init__(self, count: int, max_side: int, frame_ms: int, last_ms: int):
+        self.count = count
+        self.max_side = max_side
+        self.frame_ms = frame_ms
+        self.last_ms = last_ms
+        self.frames: list[Image.Image] = []
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.steps = growing_steps(trainer.max_steps, self.count)
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Sample, batch_idx: int
+    ) -> None:
+        if trainer.global_step in self.steps or trainer.should_stop:
+            frame = images.to_pil(outputs["output"])
+            frame.thumbnail((self.max_side, self.max_side))
+            self.frames.append(frame)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        images.animation(self.frames, Path(trainer.default_root_dir, "training.gif"), self.frame_ms, self.last_ms)
+
+
+class Interruption(Callback):
+    """The first Ctrl-C ends the run after the step in hand, with all results; the second ends it at once.
+
+    Stands before the callbacks that act on the last step. `received` says whether there was one.
+    """
+
+    received = False
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.before = signal.signal(signal.SIGINT, self.receive)
+
+    def receive(self, *_: Any) -> None:
+        self.received = True
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        log.info("Stopping after this step and writing the results; Ctrl-C again ends at once.")
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Sample, batch_idx: int
+    ) -> None:
+        trainer.should_stop = trainer.should_stop or self.received
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        signal.signal(signal.SIGINT, self.before)
+
+
+class Results(Callback):
+    """The pictures of the last step and `metrics.json`, in the run's folder. `metrics` is what that file holds."""
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.started = time.monotonic()
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Sample, batch_idx: int
+    ) -> None:
+        self.loss, self.output, self.sample = outputs["loss"], outputs["output"], batch
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        seconds = time.monotonic() - self.started
+        sample, output = self.sample, self.output
+        self.metrics: dict[str, Any] = {
+            "steps": trainer.global_step,
+            "seconds": round(seconds, 2),
+            "stopped_by": "max_steps" if trainer.global_step == trainer.max_steps else "interrupt",
+            "loss": self.loss.item(),
+            **measure(output, sample),
+        }
+        pictures = {"masked": sample.target, "output": output, "inpainted": sample.composite(output)}
+        for name, picture in pictures.items():
+            images.to_pil(picture).save(Path(trainer.default_root_dir, f"{name}.png"))
+        if sample.truth is not None:
+            baseline = biharmonic(sample.target, sample.mask)
+            self.metrics |= compare(output, sample) | {"baseline": compare(baseline, sample)}
+            pictures |= {"biharmonic (baseline)": baseline, "truth": sample.truth}
+        images.side_by_side(pictures).save(Path(trainer.default_root_dir, "comparison.png"))
+        Path(trainer.default_root_dir, "metrics.json").write_text(json.dumps(self.metrics, indent=2) + "\n")
+
+
+def compare(output: Tensor, sample: Sample) -> dict[str, float]:
+    """The output against the truth: in the hole, over all pixels, and with the known pixels pasted back (dB)."""
+    assert sample.truth is not None
+    hole = ~sample.mask.bool()
+    everywhere = torch.ones_like(hole)
+    return {
+        "psnr_hole": psnr(output, sample.truth, hole),
+        "ssim_hole": ssim(output, sample.truth, hole),
+        "psnr_all": psnr(output, sample.truth, everywhere),
+        "psnr_composite": psnr(sample.composite(output), sample.truth, everywhere),
+    }

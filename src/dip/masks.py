@@ -1,0 +1,39 @@
+"""Masks: (1, 1, H, W) float32, 1 = known, 0 = hole. In files white is known and black is the hole, as published."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+
+from dip.images import open_picture
+
+
+def read(path: str | Path, hole: str) -> Tensor:
+    """The mask in a picture file. hole: the colour of the hole, "black" or "white"; the border is at half the range."""
+    grey = np.array(open_picture(path, "data.mask").convert("L"))
+    known = grey >= 128
+    return torch.from_numpy(known if hole == "black" else ~known)[None, None].float()
+
+
+def random_pixels(height: int, width: int, known_share: float, seed: int) -> Tensor:
+    """Exactly this share of the pixels is known, the same ones in every channel, drawn by a generator of its own."""
+    if not 0 < known_share < 1:
+        raise ValueError(f"data.mask.known_share={known_share}, but a share lies between 0 and 1, such as 0.5")
+    order = torch.randperm(height * width, generator=torch.Generator().manual_seed(seed))
+    mask = torch.zeros(height * width)
+    mask[order[: round(known_share * height * width)]] = 1
+    return mask.view(1, 1, height, width)
+
+
+def text(height: int, width: int, words: str, font_size: int) -> Tensor:
+    """The words are the hole, written over the whole picture again and again."""
+    font = ImageFont.load_default(font_size)
+    mask = Image.new("L", (width, height), 255)
+    draw = ImageDraw.Draw(mask)
+    line = f"{words} " * (1 + int(width / font.getlength(words)) + 1)
+    for row, top in enumerate(range(font_size // 2, height, 2 * font_size)):
+        # Every line starts elsewhere, so that no gap between words runs down the picture.
+        draw.text((-(row * 3 * font_size) % width - width, top), 2 * line, fill=0, font=font)
+    return torch.from_numpy(np.array(mask) >= 128)[None, None].float()

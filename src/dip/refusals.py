@@ -1,0 +1,48 @@
+"""How a run says no: one line with the value, the rule and the key to turn, and exit code 2."""
+
+import logging
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from difflib import get_close_matches
+
+from hydra.errors import HydraException
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException, ValidationError
+
+log = logging.getLogger(__name__)
+show_tracebacks = os.environ.get("HYDRA_FULL_ERROR") == "1"  # for whoever looks for a bug
+
+
+@contextmanager
+def one_line_errors() -> Iterator[None]:
+    """Turns bad input (ValueError, and whatever Hydra refuses) into one line and exit code 2, and Ctrl-C into 130."""
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # otherwise Hydra prints several lines and ends the process itself
+    try:
+        yield
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except (HydraException, OmegaConfBaseException, ValueError) as error:
+        if show_tracebacks:
+            raise
+        log.error("error: %s", one_line(error))
+        sys.exit(2)
+
+
+def one_line(error: BaseException) -> str:
+    """What Hydra's innermost cause says, in one line, with the full name of the key."""
+    while isinstance(error, HydraException) and error.__cause__ is not None:
+        error = error.__cause__
+    if isinstance(error, ConfigAttributeError | ConfigKeyError) and error.full_key:
+        return unknown_key(error.full_key, list(error.parent_node or ()))
+    if isinstance(error, OmegaConfBaseException):
+        said = str(error).split("\n", maxsplit=1)[0]
+        return f"{error.full_key}: {said}" if isinstance(error, ValidationError) and error.full_key else said
+    return " ".join(str(error).split("\nConfig search path")[0].split())
+
+
+def unknown_key(full_key: str, siblings: list[str]) -> str:
+    group = full_key.rpartition(".")[0]
+    names = [f"{group}.{name}" if group else str(name) for name in siblings]
+    near = get_close_matches(full_key, names, n=1)
+    return f"there is no key {full_key}; " + (f"did you mean {near[0]}?" if near else f"there are {', '.join(names)}")

@@ -1,0 +1,114 @@
+"""The U-Net of T. Lemsky, "Reimplementing Deep Image Prior" (2022), after Ronneberger et al. (arXiv:1505.04597)."""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+OUTPUTS = {"linear": nn.Identity, "sigmoid": nn.Sigmoid}
+
+
+class UNet(nn.Module):
+    """Encoder and decoder of `depth` levels with skip connections: (N, in_channels, H, W) -> (N, out_channels, H, W).
+
+    widths: features per level from the full size down; the first `depth` count, and the last repeats if there are
+    fewer. Kernels are odd. Any H and W above 2^(depth - 1) work.
+    output: "linear" as published, without bound, or "sigmoid", which stays within (0, 1).
+    Raises ValueError for an argument that breaks these rules, and for a picture that is too small.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        depth: int,
+        widths: Sequence[int],
+        encoder_kernel: int = 3,
+        decoder_kernel: int = 5,
+        output: str = "linear",
+    ):
+        super().__init__()
+        if depth < 1:
+            raise ValueError(f"model.depth={depth}, but a U-Net has at least one level; set model.depth=1 or more")
+        if not widths or min(widths) < 1:
+            raise ValueError(f"model.widths={list(widths)}, but every level has at least one feature")
+        for name, kernel in (("encoder_kernel", encoder_kernel), ("decoder_kernel", decoder_kernel)):
+            if kernel < 1 or kernel % 2 == 0:
+                raise ValueError(f"model.{name}={kernel}, but a kernel must be odd, such as 3 or 5")
+        if output not in OUTPUTS:
+            raise ValueError(f"model.output={output}, but it is one of {', '.join(OUTPUTS)}")
+        self.depth = depth
+        levels = [widths[min(level, len(widths) - 1)] for level in range(depth)]
+        self.encode = nn.ModuleList(
+            two_convolutions(i, o, encoder_kernel) for i, o in zip([in_channels, *levels], levels, strict=False)
+        )
+        self.grow = nn.ModuleList(Grow(levels[i + 1], levels[i]) for i in reversed(range(depth - 1)))
+        self.decode = nn.ModuleList(
+            two_convolutions(2 * levels[i], levels[i], decoder_kernel) for i in reversed(range(depth - 1))
+        )
+        self.to_picture = nn.Sequential(nn.ZeroPad2d((0, 1, 0, 1)), nn.Conv2d(levels[0], out_channels, 2))
+        self.bound = OUTPUTS[output]()
+        self.apply(initialise)
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.check_size(*x.shape[-2:])
+        skips = []
+        for encode in self.encode[:-1]:
+            x = encode(x)  # (N, widths[level], ceil(H / 2^level), ceil(W / 2^level))
+            skips.append(x)
+            x = F.max_pool2d(x, 2, ceil_mode=True)
+        x = self.encode[-1](x)
+        for grow, decode in zip(self.grow, self.decode, strict=True):
+            skip = skips.pop()
+            x = decode(torch.cat([grow(x, skip.shape[-2:]), skip], dim=1))
+        return self.bound(self.to_picture(x).float())  # bfloat16 is too coarse for a picture
+
+    def check_size(self, height: int, width: int) -> None:
+        if min(height, width) <= 2 ** (self.depth - 1):
+            deepest = (min(height, width) - 1).bit_length()
+            raise ValueError(
+                f"a picture of {width}x{height} is too small for model.depth={self.depth}, which needs more than "
+                f"{2 ** (self.depth - 1)} pixels a side; set model.depth={max(deepest, 1)} or less"
+            )
+
+
+class Grow(nn.Module):
+    """Nearest up-sampling and a 2x2 convolution: (N, C, ceil(H / 2), ceil(W / 2)) -> (N, C', H, W).
+
+    The convolution takes one pixel away. Where H or W is even, a zero is added at the lower or right edge first.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int):
+        super().__init__()
+        self.convolution = nn.Conv2d(in_channels, out_channels, 2)
+
+    def forward(self, x: Tensor, size: Sequence[int]) -> Tensor:
+        x = F.interpolate(x, scale_factor=2, mode="nearest")
+        missing = (0, size[1] + 1 - x.shape[-1], 0, size[0] + 1 - x.shape[-2])
+        return self.convolution(F.pad(x, missing))
+
+
+def two_convolutions(in_channels: int, out_channels: int, kernel: int) -> nn.Sequential:
+    """Convolution, batch norm and LeakyReLU, twice, without a change of size."""
+    return nn.Sequential(
+        *convolution(in_channels, out_channels, kernel),
+        *convolution(out_channels, out_channels, kernel),
+    )
+
+
+def convolution(in_channels: int, out_channels: int, kernel: int) -> list[nn.Module]:
+    # The statistics are always those of the one picture, in evaluation too: there is no other.
+    return [
+        nn.Conv2d(in_channels, out_channels, kernel, padding=kernel // 2),
+        nn.BatchNorm2d(out_channels, track_running_stats=False),
+        nn.LeakyReLU(0.01, inplace=True),
+    ]
+
+
+def initialise(module: nn.Module) -> None:
+    """He et al. (arXiv:1502.01852), scaled by the outputs, as published; biases start at zero."""
+    if isinstance(module, nn.Conv2d):
+        nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)

@@ -1,0 +1,80 @@
+"""Tiny pictures and runs: 40x32 pixels, a network of a few hundred parameters, a handful of steps."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig
+from PIL import Image
+
+from dip.schema import register
+
+REPOSITORY = Path(__file__).parent.parent
+TINY = [
+    "model.depth=2",
+    "model.widths=[4,6]",
+    "trainer.max_steps=3",
+    "trainer.accelerator=cpu",
+    "trainer.precision=32-true",
+]
+
+register()
+
+
+@pytest.fixture
+def photograph(tmp_path: Path) -> Path:
+    """A colour picture of 40x32 pixels: slopes, an edge and some texture."""
+    y, x = np.mgrid[0:32, 0:40]
+    pixels = np.stack([x * 6, y * 7, 120 + 60 * np.sin(x / 2) * np.cos(y / 3)], axis=-1)
+    pixels[10:20, 12:30, 0] = 220
+    path = tmp_path / "photograph.png"
+    Image.fromarray(pixels.astype(np.uint8)).save(path)
+    return path
+
+
+@pytest.fixture
+def mask(tmp_path: Path) -> Path:
+    """Known everywhere but in a rectangle of 10x8 pixels."""
+    pixels = np.full((32, 40), 255, dtype=np.uint8)
+    pixels[8:16, 20:30] = 0
+    path = tmp_path / "mask.png"
+    Image.fromarray(pixels).save(path)
+    return path
+
+
+@pytest.fixture
+def config(photograph: Path, mask: Path) -> Callable[..., DictConfig]:
+    """config("key=value", ...): the default configuration on the tiny picture, composed as the command line does."""
+
+    def composed(*overrides: str) -> DictConfig:
+        with initialize_config_dir(str(REPOSITORY / "configs"), version_base="1.3"):
+            own = [f"data.image={photograph}", f"data.mask={mask}", f"data.truth={photograph}"]
+            if any(override.startswith("data=") for override in overrides):
+                own = own[:1]
+            tiny = [key for key in TINY if "model=any" not in overrides or not key.startswith("model.")]
+            return compose("train", [*tiny, *own, *overrides])
+
+    return composed
+
+
+@pytest.fixture
+def command(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """command("key=value", ...): runs train.py in an empty folder, as a user would, and returns what it said."""
+
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, REPOSITORY / "train.py", *arguments],
+            cwd=tmp_path,
+            env=os.environ | {"PYTHONWARNINGS": "default"},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=300,
+        )
+
+    return run

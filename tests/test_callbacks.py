@@ -1,0 +1,42 @@
+import pytest
+from PIL import Image
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from dip.callbacks import Progress, growing_steps
+from dip.experiment import repair
+
+
+def test_growing_steps_are_dense_early_and_hold_both_ends():
+    steps = sorted(growing_steps(1500, 40))
+    assert steps[:4] == [1, 2, 3, 4]
+    assert steps[-1] == 1500
+    assert len(steps) <= 40
+    assert sum(step <= 150 for step in steps) > 20
+    assert growing_steps(1, 40) == {1}
+
+
+def test_tensorboard_shows_curves_and_the_picture_forming(config, tmp_path):
+    repair(config("trainer.max_steps=30"), tmp_path / "run")
+    events = EventAccumulator(str(tmp_path / "run"), size_guidance={"images": 0, "scalars": 0})
+    events.Reload()
+    assert set(events.Tags()["scalars"]) >= {"loss", "psnr_known", "psnr_hole"}
+    assert [event.step for event in events.Scalars("psnr_hole")] == [1, 10, 20, 30]
+    assert {"masked", "output", "composite"} == set(events.Tags()["images"])
+    output = events.Images("output")
+    assert [event.step for event in output] == sorted(growing_steps(30, 32))
+    assert (output[0].width, output[0].height) == (40, 32)
+    assert [event.step for event in events.Images("masked")] == [1]
+
+
+def test_the_animation_has_a_frame_for_each_growing_step_and_rests_on_the_last(config, tmp_path):
+    repair(config("trainer.max_steps=20", "callbacks.animation.max_side=20"), tmp_path / "run")
+    with Image.open(tmp_path / "run" / "training.gif") as gif:
+        assert gif.size == (20, 16)
+        assert gif.n_frames == len(growing_steps(20, 48))
+        gif.seek(gif.n_frames - 1)
+        assert gif.info["duration"] == 2000
+
+
+def test_progress_refuses_a_step_below_one():
+    with pytest.raises(ValueError, match=r"callbacks.progress.every_steps=0"):
+        Progress(every_steps=0)

@@ -1,0 +1,189 @@
+import json
+
+import numpy as np
+import pytest
+import torch
+from omegaconf import OmegaConf
+from PIL import Image
+from pytorch_lightning import Callback
+
+from dip.experiment import build, precision, repair
+
+# Each key of the groups that make the training step, with a value that is not the tiny default.
+KNOBS = {
+    "seed": "1",
+    "model.depth": "1",
+    "model.widths": "[4,7]",
+    "model.encoder_kernel": "5",
+    "model.decoder_kernel": "3",
+    "model.output": "linear",
+    "input.channels": "2",
+    "input.scale": "0.2",
+    "input.noise": "0.3",
+    "optimizer.lr": "0.02",
+    "optimizer.betas": "[0.5,0.9]",
+    "trainer.precision": "bf16-mixed",
+}
+SPEED_ONLY = {"optimizer.fused"}
+
+
+class Losses(Callback):
+    def __init__(self):
+        self.losses = []
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+        self.losses.append(outputs["loss"].item())
+
+
+@pytest.fixture
+def losses(config, tmp_path):
+    def run(*overrides, truth=None):
+        experiment = build(config(*overrides), tmp_path)
+        if truth is not None:
+            experiment.data.sample = experiment.data.sample._replace(truth=truth)
+        recorder = Losses()
+        experiment.trainer.callbacks = [recorder]
+        experiment.trainer.fit(experiment.prior, datamodule=experiment.data)
+        return recorder.losses
+
+    return run
+
+
+@pytest.mark.parametrize(("key", "value"), KNOBS.items())
+def test_every_knob_changes_the_loss_curve(losses, key, value):
+    assert losses(f"{key}={value}") != losses()
+
+
+def test_every_key_of_the_step_is_tried(config):
+    cfg = config()
+    keys = {
+        f"{group}.{key}"
+        for group in ("model", "input", "loss", "optimizer")
+        for key in cfg[group]
+        if not key.startswith("_")
+    }
+    assert keys - SPEED_ONLY == {key for key in KNOBS if key.split(".")[0] not in ("seed", "trainer")}
+
+
+@pytest.mark.parametrize("override", ["data.mask.known_share=0.4", "data.mask.seed=1"])
+def test_every_knob_of_random_pixels_moves_the_hole(losses, override):
+    assert losses("data=random_pixels", override) != losses("data=random_pixels")
+
+
+def test_the_seed_of_the_run_does_not_move_the_hole(config, tmp_path):
+    masks = [build(config("data=random_pixels", f"seed={seed}"), tmp_path).data.sample.mask for seed in (0, 1)]
+    assert torch.equal(*masks)
+
+
+def test_the_loss_never_sees_the_hole(losses):
+    assert losses(truth=torch.full((1, 3, 32, 40), 9.0)) == losses()
+
+
+def test_the_same_seed_gives_the_same_curve(losses):
+    assert losses("seed=0") == losses("seed=0")
+
+
+def test_golden_loss_curve(losses):
+    # What the default recipe's first steps give in float32; it moves only if the mathematics does.
+    golden = [0.098324, 0.085497, 0.077710, 0.069216, 0.054858, 0.048267]
+    assert losses("trainer.max_steps=6") == pytest.approx(golden, rel=1e-3)
+
+
+def test_results_are_complete_and_true(config, photograph, tmp_path):
+    folder = tmp_path / "run"
+    returned = repair(config(), folder)
+    names = {
+        "inpainted.png",
+        "output.png",
+        "masked.png",
+        "comparison.png",
+        "training.gif",
+        "metrics.json",
+        "config.yaml",
+    }
+    assert names <= {path.name for path in folder.iterdir()}
+    assert list(folder.glob("events.out.tfevents.*"))
+    metrics = json.loads((folder / "metrics.json").read_text())
+    assert metrics == returned
+    measures = {"psnr_hole", "ssim_hole", "psnr_all", "psnr_composite"}
+    assert set(metrics) == {"steps", "seconds", "stopped_by", "loss", "psnr_known", "baseline"} | measures
+    assert set(metrics["baseline"]) == measures
+    assert (metrics["steps"], metrics["stopped_by"]) == (3, "max_steps")
+
+    before, after, raw = (
+        np.array(Image.open(path)) for path in (photograph, folder / "inpainted.png", folder / "output.png")
+    )
+    hole = np.zeros((32, 40), dtype=bool)
+    hole[8:16, 20:30] = True
+    assert np.array_equal(after[~hole], before[~hole])
+    assert np.array_equal(after[hole], raw[hole])
+    error = ((raw[hole].astype(float) - before[hole]) / 255) ** 2
+    assert -10 * np.log10(error.mean()) == pytest.approx(metrics["psnr_hole"], abs=0.1)
+
+
+def test_without_the_truth_nothing_is_claimed_about_the_hole(config, tmp_path):
+    metrics = repair(config("data.truth=null"), tmp_path / "run")
+    assert set(metrics) == {"steps", "seconds", "stopped_by", "loss", "psnr_known"}
+
+
+def test_the_checkpoint_holds_the_weights_that_were_trained(config, tmp_path):
+    prior, data, trainer, _ = build(config(), tmp_path / "run")
+    trainer.fit(prior, datamodule=data)
+    trainer.save_checkpoint(tmp_path / "last.ckpt")
+    saved = torch.load(tmp_path / "last.ckpt", weights_only=True)
+    assert saved["global_step"] == 3
+    fresh = build(config("seed=5"), tmp_path / "other").prior
+    fresh.load_state_dict(saved["state_dict"])
+    assert all(map(torch.equal, fresh.parameters(), prior.parameters()))
+
+
+def test_the_saved_configuration_rebuilds_the_run(config, tmp_path):
+    first = repair(config("optimizer.lr=0.02"), tmp_path / "run")
+    again = repair(OmegaConf.load(tmp_path / "run" / "config.yaml"), tmp_path / "again")
+    assert again["loss"] == first["loss"]
+
+
+def test_an_existing_run_is_never_overwritten(config, tmp_path):
+    repair(config(), tmp_path / "run")
+    before = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
+    with pytest.raises(ValueError, match=r"holds a run already, which stays as it is; give another hydra.run.dir"):
+        repair(config("seed=1"), tmp_path / "run")
+    assert before == {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("recipe", ["published", "thin_hole", "large_hole"])
+def test_every_recipe_composes_builds_and_steps(config, losses, recipe):
+    assert all(np.isfinite(losses(f"experiment={recipe}")))
+
+
+def test_recipes_are_what_they_say(config):
+    published = config("experiment=published")
+    assert (published.optimizer.lr, published.model.output, published.input.noise) == (0.1, "linear", 0)
+    assert config("experiment=large_hole").optimizer.lr == 0.1
+    assert config("experiment=thin_hole").optimizer.lr == config().optimizer.lr == 0.01
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["trainer.max_steps=0"], "trainer.max_steps=0"),
+        (["model.depth=9"], "40x32 is too small for model.depth=9"),
+        (["model.decoder_kernel=4"], "model.decoder_kernel=4, but a kernel must be odd"),
+        (["trainer.accelerator=gpu"], "trainer: "),
+        (["trainer.precision=17"], "trainer: .*17"),
+        (["model=any", "model._target_=torch.nn.Conv2d"], "model: .*missing .*kernel_size"),
+        (["model=any", "model._target_=torch.nn.Conv2d", "+model.kernel_size=3"], r"model: .* \(1, 3, 30, 38\)"),
+        (["model=any", "model._target_=torch.nn.Nothing"], "model: .*torch.nn.Nothing"),
+    ],
+)
+def test_bad_values_are_refused_in_words(config, tmp_path, overrides, message):
+    if "trainer.accelerator=gpu" in overrides and torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    with pytest.raises(ValueError, match=message):
+        build(config(*overrides), tmp_path)
+
+
+def test_precision_is_taken_as_given_and_chosen_by_the_hardware():
+    assert precision("16-mixed", "cpu") == "16-mixed"
+    assert precision("auto", "cpu") in ("bf16-mixed", "32-true")
+    assert precision("auto", "mps") in ("bf16-mixed", "32-true")

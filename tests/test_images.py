@@ -1,0 +1,91 @@
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from dip import images
+
+PIXELS = np.random.default_rng(0).integers(0, 256, (6, 7, 3), dtype=np.uint8)
+
+
+def test_eight_bits_come_back_exactly(tmp_path):
+    Image.fromarray(PIXELS).save(tmp_path / "a.png")
+    picture = images.read(tmp_path / "a.png", "data.image")
+    assert picture.shape == (1, 3, 6, 7)
+    assert picture.dtype == torch.float32
+    assert np.array_equal(np.array(images.to_pil(picture)), PIXELS)
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA"])
+def test_grey_stays_grey(tmp_path, mode):
+    Image.fromarray(PIXELS).convert("L").convert(mode).save(tmp_path / "a.png")
+    picture = images.read(tmp_path / "a.png", "data.image")
+    assert picture.shape == (1, 1, 6, 7)
+    assert images.to_pil(picture).mode == "L"
+
+
+@pytest.mark.parametrize("mode", ["P", "RGBA"])
+def test_opaque_colour_of_any_mode_becomes_rgb(tmp_path, mode):
+    picture = Image.fromarray(PIXELS).convert(mode)
+    picture.save(tmp_path / "a.png")
+    expected = np.array(picture.convert("RGB"))
+    assert np.array_equal(np.array(images.to_pil(images.read(tmp_path / "a.png", "data.image"))), expected)
+
+
+def test_the_camera_s_rotation_is_applied(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turn by 90 degrees to see it upright
+    Image.fromarray(PIXELS).save(tmp_path / "a.png", exif=exif)
+    picture = images.read(tmp_path / "a.png", "data.image")
+    assert np.array_equal(np.array(images.to_pil(picture)), np.rot90(PIXELS, -1))
+
+
+def test_values_outside_the_range_are_clipped():
+    assert images.to_pil(torch.tensor([-1.0, 2.0]).view(1, 1, 1, 2)).tobytes() == b"\x00\xff"
+
+
+def write(path, content):
+    if isinstance(content, Image.Image):
+        content.save(path)
+    elif content is not None:
+        path.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "there is no such file"),
+        (b"", "is not a picture"),
+        (b"just some text", "is not a picture"),
+        (Image.new("I;16", (4, 4)), "has more than 8 bits a channel"),
+        (Image.new("RGBA", (4, 4), (0, 0, 0, 9)), "has transparent pixels"),
+    ],
+)
+def test_what_cannot_be_read_is_refused(tmp_path, content, message):
+    write(tmp_path / "a.png", content)
+    with pytest.raises(ValueError, match=rf"data.image=.*a\.png {message}|data.image=.*a\.png: {message}"):
+        images.read(tmp_path / "a.png", "data.image")
+
+
+def test_a_truncated_file_and_a_folder_are_refused(tmp_path):
+    noise = np.random.default_rng(1).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(tmp_path / "whole.png")
+    (tmp_path / "half.png").write_bytes((tmp_path / "whole.png").read_bytes()[:2000])
+    with pytest.raises(ValueError, match="cannot be read"):
+        images.read(tmp_path / "half.png", "data.image")
+    with pytest.raises(ValueError, match="is a folder"):
+        images.read(tmp_path, "data.image")
+
+
+def test_photographs_have_the_size_that_was_asked_for():
+    assert images.photograph("coffee", 96, 64).shape == (1, 3, 64, 96)
+    assert images.photograph("camera", 30, 20).shape == (1, 1, 20, 30)
+    with pytest.raises(ValueError, match=r"data.example.photograph=lena is unknown"):
+        images.photograph("lena", 96, 64)
+
+
+def test_side_by_side_shows_every_picture_whole():
+    pictures = {"first": torch.zeros(1, 1, 30, 20), "a label wider than the picture": torch.full((1, 1, 30, 20), 0.5)}
+    sheet = np.array(images.side_by_side(pictures))
+    assert (sheet == 0).all(axis=2).sum() >= 600
+    assert (sheet == 128).all(axis=2).sum() >= 600

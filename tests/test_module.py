@@ -1,0 +1,49 @@
+from functools import partial
+
+import torch
+from torch import nn
+from torch.optim import Adam
+
+from dip.data import Sample
+from dip.inputs import LearnedInput
+from dip.losses import masked_mse
+from dip.module import DeepImagePrior
+from dip.unet import UNet
+
+MASK = torch.ones(1, 1, 32, 32)
+MASK[..., 8:20, 8:20] = 0
+TARGET = torch.rand(1, 3, 32, 32) * MASK
+
+
+def prior(model: nn.Module) -> DeepImagePrior:
+    return DeepImagePrior(model, LearnedInput((32, 32), 3), masked_mse, partial(Adam, lr=0.01))
+
+
+def test_a_step_computes_the_masked_loss_of_its_output():
+    module = prior(UNet(3, 3, depth=2, widths=(8, 16)))
+    step = module.training_step(Sample(TARGET, MASK, None))
+    assert step["output"].shape == TARGET.shape
+    assert not step["output"].requires_grad
+    torch.testing.assert_close(step["loss"], masked_mse(step["output"], TARGET, MASK))
+
+
+def test_the_optimizer_trains_the_network_and_its_input():
+    module = prior(UNet(3, 3, depth=2, widths=(8, 16)))
+    trained = {id(parameter) for group in module.configure_optimizers().param_groups for parameter in group["params"]}
+    assert trained == {id(parameter) for parameter in [*module.model.parameters(), module.input.picture]}
+
+
+def test_any_network_takes_the_place_of_the_unet():
+    network = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(), nn.Conv2d(4, 3, 1))
+    module = prior(network)
+    module.training_step(Sample(TARGET, MASK, None))["loss"].backward()
+    assert all(parameter.grad is not None for parameter in network.parameters())
+
+
+def test_the_input_learns_in_the_hole_only_where_known_pixels_reach():
+    # One 3x3 convolution: the outermost pixels of the hole are reached, the others are not.
+    module = prior(nn.Conv2d(3, 3, 3, padding=1))
+    module.training_step(Sample(TARGET, MASK, None))["loss"].backward()
+    reached = module.input.picture.grad.abs().sum(dim=1)[0] > 0
+    assert not reached[9:19, 9:19].any()
+    assert reached[8, 8:20].all()

@@ -1,0 +1,67 @@
+import pytest
+import torch
+
+from dip.unet import UNet
+
+
+def parameters(network: torch.nn.Module) -> int:
+    return sum(parameter.numel() for parameter in network.parameters())
+
+
+@pytest.mark.parametrize("depth", [1, 2, 3, 4])
+@pytest.mark.parametrize(("height", "width"), [(32, 32), (31, 32), (32, 31), (33, 47), (17, 9), (101, 67)])
+def test_output_has_the_size_of_the_picture(height, width, depth):
+    network = UNet(2, 3, depth, (4, 5, 6), encoder_kernel=3, decoder_kernel=5)
+    assert network(torch.rand(1, 2, height, width)).shape == (1, 3, height, width)
+
+
+def test_published_architecture_has_its_parameter_count():
+    assert parameters(UNet(3, 3, 6, (16, 32, 64, 128, 128, 128), 3, 5)) == 3_923_491
+
+
+def test_depth_takes_the_first_widths_and_repeats_the_last():
+    assert parameters(UNet(3, 3, 2, (4, 5, 6))) == parameters(UNet(3, 3, 2, (4, 5)))
+    assert parameters(UNet(3, 3, 4, (4, 5))) == parameters(UNet(3, 3, 4, (4, 5, 5, 5)))
+
+
+def test_even_sizes_are_computed_as_published():
+    # Up-sample, add one zero row and column below and to the right, convolve: the published decoder step.
+    grow = UNet(1, 1, 2, (3, 4)).grow[0]
+    x = torch.rand(1, 4, 5, 6)
+    doubled = x.repeat_interleave(2, dim=2).repeat_interleave(2, dim=3)
+    padded = torch.nn.functional.pad(doubled, (0, 1, 0, 1))
+    assert torch.equal(grow(x, (10, 12)), grow.convolution(padded))
+
+
+def test_evaluation_uses_the_statistics_of_the_one_picture():
+    network, x = UNet(1, 1, 2, (3, 4)), torch.rand(1, 1, 16, 16)
+    assert torch.equal(network(x), network.eval()(x))
+
+
+def test_sigmoid_output_stays_in_range():
+    x = 100 * torch.randn(1, 1, 16, 16)
+    bounded = UNet(1, 1, 2, (3, 4), output="sigmoid")(x)
+    assert bounded.min() >= 0
+    assert bounded.max() <= 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"depth": 0}, "model.depth=0"),
+        ({"widths": ()}, r"model.widths=\[\]"),
+        ({"widths": (4, 0)}, r"model.widths=\[4, 0\]"),
+        ({"encoder_kernel": 4}, "model.encoder_kernel=4, but a kernel must be odd"),
+        ({"decoder_kernel": 2}, "model.decoder_kernel=2, but a kernel must be odd"),
+        ({"output": "tanh"}, "model.output=tanh, but it is one of linear, sigmoid"),
+    ],
+)
+def test_bad_arguments_are_refused(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        UNet(**{"in_channels": 3, "out_channels": 3, "depth": 2, "widths": (4, 5)} | arguments)
+
+
+def test_a_depth_that_is_too_large_names_one_that_works():
+    with pytest.raises(ValueError, match=r"16x20 is too small for model.depth=6, .* set model.depth=4 or less"):
+        UNet(1, 1, 6, (2,))(torch.rand(1, 1, 20, 16))
+    UNet(1, 1, 4, (2,))(torch.rand(1, 1, 20, 16))
