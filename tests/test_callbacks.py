@@ -37,6 +37,13 @@ def test_the_animation_has_a_frame_for_each_growing_step_and_rests_on_the_last(c
         assert gif.info["duration"] == 2000
 
 
+def test_costly_callbacks_can_be_left_out(config, tmp_path):
+    left_out = [f"callbacks.{name}=null" for name in ("images", "animation")]
+    repair(config(*left_out), tmp_path / "run")
+    assert not (tmp_path / "run" / "training.gif").exists()
+    assert (tmp_path / "run" / "inpainted.png").exists()
+
+
 def test_progress_refuses_a_step_below_one():
     with pytest.raises(ValueError, match=r"callbacks.progress.every_steps=0"):
         Progress(every_steps=0)

@@ -69,6 +69,11 @@ def test_bad_pairs_are_refused(photograph, mask, tmp_path):
             picture(*arguments)
 
 
+def test_a_tiny_picture_is_refused():
+    with pytest.raises(ValueError, match="7x9, but each side needs at least 8 pixels"):
+        data.damaged(torch.rand(1, 3, 9, 7), lambda height, width: masks.random_pixels(height, width, 0.5, seed=0))
+
+
 def test_grey_files_give_one_channel(tmp_path, mask):
     Image.fromarray(np.arange(1280, dtype=np.uint32).reshape(32, 40).astype(np.uint8)).save(tmp_path / "grey.png")
     assert picture(tmp_path / "grey.png", mask).target.shape == (1, 1, 32, 40)

@@ -129,15 +129,17 @@ class Interruption(Callback):
     Stands before the callbacks that act on the last step. `received` says whether there was one.
     """
 
-    received = False
+    def __init__(self) -> None:
+        self.received = False
+        self.before = signal.getsignal(signal.SIGINT)
 
-    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.before = signal.signal(signal.SIGINT, self.receive)
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        signal.signal(signal.SIGINT, self.receive)
 
     def receive(self, *_: Any) -> None:
         self.received = True
         signal.signal(signal.SIGINT, signal.SIG_DFL)
-        log.info("Stopping after this step and writing the results; Ctrl-C again ends at once.")
+        log.warning("Stopping after this step and writing the results; Ctrl-C again ends at once.")
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Sample, batch_idx: int

@@ -40,6 +40,9 @@ class SingleSample(LightningDataModule):
 
     def __init__(self, sample: Sample):
         super().__init__()
+        height, width = sample.target.shape[-2:]
+        if min(height, width) < 8:
+            raise ValueError(f"data.image: the picture is {width}x{height}, but each side needs at least 8 pixels")
         self.sample = sample
 
     def train_dataloader(self) -> DataLoader:

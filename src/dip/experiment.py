@@ -52,7 +52,7 @@ def repair(cfg: DictConfig, folder: Path) -> dict[str, Any]:
     metrics = only(callbacks, Results).metrics
     print(table(metrics, folder))
     if only(callbacks, Interruption).received:
-        raise KeyboardInterrupt
+        raise KeyboardInterrupt(f"the results of {metrics['steps']} steps are written")
     return metrics
 
 
@@ -71,7 +71,7 @@ def build(cfg: DictConfig, folder: Path) -> Experiment:
     model = construct(cfg, "model", in_channels=picture_input().shape[1], out_channels=target.shape[1])
     prior = DeepImagePrior(model, picture_input, construct(cfg, "loss"), construct(cfg, "optimizer"))
     check_output(prior, target)
-    callbacks = list(construct(cfg, "callbacks").values())
+    callbacks = [callback for callback in construct(cfg, "callbacks").values() if callback is not None]
     logger = construct(cfg, "logger")(save_dir=folder)
     logger.NAME_HPARAMS_FILE = "config.yaml"  # that file is there already, so the logger adds no empty one
     trainer = construct(
@@ -97,8 +97,11 @@ def construct(cfg: DictConfig, group: str, **ready: Any) -> Any:
 
 def check_output(prior: DeepImagePrior, target: torch.Tensor) -> None:
     """One forward pass, so that a network that does not fit the picture is refused before anything starts."""
-    with torch.no_grad():
-        shape = prior().shape
+    try:
+        with torch.no_grad():
+            shape = prior().shape
+    except RuntimeError as error:
+        raise ValueError(f"model: the network cannot take a picture of {tuple(target.shape)}: {error}") from error
     if shape != target.shape:
         raise ValueError(
             f"model: the network draws {tuple(shape)} for a picture of {tuple(target.shape)}; it must keep the size"
@@ -139,7 +142,7 @@ def describe(prior: DeepImagePrior, data: SingleSample, trainer: pl.Trainer) -> 
         100 * (1 - data.sample.mask.mean().item()),
         type(prior.model).__name__,
         f"{sum(parameter.numel() for parameter in prior.model.parameters()):,}",
-        type(trainer.accelerator).__name__,
+        trainer.strategy.root_device,
         trainer.precision,
         trainer.default_root_dir,
     )

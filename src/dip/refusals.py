@@ -20,7 +20,8 @@ def one_line_errors() -> Iterator[None]:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # otherwise Hydra prints several lines and ends the process itself
     try:
         yield
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interrupt:
+        log.error("interrupted: %s", interrupt if interrupt.args else "there was nothing to write yet")
         sys.exit(130)
     except (HydraException, OmegaConfBaseException, ValueError) as error:
         if show_tracebacks:

@@ -138,8 +138,8 @@ class Checkpoint(Target):
 class Callbacks:
     interruption: Target
     progress: Progress
-    images: Images
-    animation: Animation
+    images: Images | None
+    animation: Animation | None
     results: Target
     checkpoint: Checkpoint
 
