@@ -139,8 +139,8 @@ class Callbacks:
     interruption: Target
     progress: Progress
     images: Images | None
-    animation: Animation | None
     results: Target
+    animation: Animation | None
     checkpoint: Checkpoint
 
 
