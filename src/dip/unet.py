@@ -47,7 +47,7 @@ class UNet(nn.Module):
         self.decode = nn.ModuleList(
             two_convolutions(2 * levels[i], levels[i], decoder_kernel) for i in reversed(range(depth - 1))
         )
-        self.to_picture = nn.Sequential(nn.ZeroPad2d((0, 1, 0, 1)), nn.Conv2d(levels[0], out_channels, 2))
+        self.to_picture = nn.Conv2d(levels[0], out_channels, 2, padding=1)
         self.bound = OUTPUTS[output]()
         self.apply(initialise)
 
@@ -62,7 +62,8 @@ class UNet(nn.Module):
         for grow, decode in zip(self.grow, self.decode, strict=True):
             skip = skips.pop()
             x = decode(torch.cat([grow(x, skip.shape[-2:]), skip], dim=1))
-        return self.bound(self.to_picture(x).float())  # bfloat16 is too coarse for a picture
+        picture = self.to_picture(x)[..., 1:, 1:]  # so that, as published, it is padded below and to the right only
+        return self.bound(picture.float())  # bfloat16 is too coarse for a picture
 
     def check_size(self, height: int, width: int) -> None:
         if min(height, width) <= 2 ** (self.depth - 1):
