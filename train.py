@@ -1,9 +1,11 @@
 """Repairs one picture: python train.py data.image=PHOTO data.mask=MASK. All keys: python train.py --help."""
 
+import sys
+
 import hydra
 from omegaconf import DictConfig
 
-from dip.refusals import one_line_errors
+from dip.command import one_line_errors, quote_files
 from dip.schema import register
 
 register()
@@ -18,5 +20,6 @@ def train(cfg: DictConfig) -> None:
 
 
 if __name__ == "__main__":
+    sys.argv[1:] = quote_files(sys.argv[1:])
     with one_line_errors():
         train()

@@ -16,10 +16,10 @@ GRAPH = {
     "module": {"data"},
     "callbacks": {"data", "images", "metrics"},
     "schema": set(),
-    "refusals": set(),
-    "experiment": {"callbacks", "data", "module", "refusals"},
+    "command": set(),
+    "experiment": {"callbacks", "command", "data", "module"},
 }
-HYDRA = {"schema", "refusals", "experiment"}
+HYDRA = {"schema", "command", "experiment"}
 
 
 def imported(path: Path) -> set[str]:

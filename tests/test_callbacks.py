@@ -3,7 +3,11 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from dip.callbacks import Progress, growing_steps
-from dip.experiment import repair
+from dip.experiment import build, repair
+
+
+def run(cfg, folder):
+    return repair(build(cfg, folder), folder)
 
 
 def test_growing_steps_are_dense_early_and_hold_both_ends():
@@ -16,7 +20,7 @@ def test_growing_steps_are_dense_early_and_hold_both_ends():
 
 
 def test_tensorboard_shows_curves_and_the_picture_forming(config, tmp_path):
-    repair(config("trainer.max_steps=30"), tmp_path / "run")
+    run(config("trainer.max_steps=30"), tmp_path / "run")
     events = EventAccumulator(str(tmp_path / "run"), size_guidance={"images": 0, "scalars": 0})
     events.Reload()
     assert set(events.Tags()["scalars"]) >= {"loss", "psnr_known", "psnr_hole"}
@@ -29,7 +33,7 @@ def test_tensorboard_shows_curves_and_the_picture_forming(config, tmp_path):
 
 
 def test_the_animation_has_a_frame_for_each_growing_step_and_rests_on_the_last(config, tmp_path):
-    repair(config("trainer.max_steps=20", "callbacks.animation.max_side=20"), tmp_path / "run")
+    run(config("trainer.max_steps=20", "callbacks.animation.max_side=20"), tmp_path / "run")
     with Image.open(tmp_path / "run" / "training.gif") as gif:
         assert gif.size == (20, 16)
         assert gif.n_frames == len(growing_steps(20, 48))
@@ -39,7 +43,7 @@ def test_the_animation_has_a_frame_for_each_growing_step_and_rests_on_the_last(c
 
 def test_costly_callbacks_can_be_left_out(config, tmp_path):
     left_out = [f"callbacks.{name}=null" for name in ("images", "animation")]
-    repair(config(*left_out), tmp_path / "run")
+    run(config(*left_out), tmp_path / "run")
     assert not (tmp_path / "run" / "training.gif").exists()
     assert (tmp_path / "run" / "inpainted.png").exists()
 

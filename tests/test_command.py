@@ -9,7 +9,10 @@ import sys
 import numpy as np
 import pytest
 from conftest import REPOSITORY, TINY
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from PIL import Image
+
+from dip.command import quote_files
 
 
 @pytest.mark.parametrize(
@@ -19,7 +22,7 @@ from PIL import Image
         ("model.depth=five", "error: model.depth: Value 'five' of type 'str' could not be converted to Integer"),
         ("data.hole=red", "error: data.hole: Invalid value 'red', expected one of [black, white]"),
         ("model=transformer", "Could not find 'model/transformer' Available options in 'model': any unet"),
-        ("model.depth", "error: Error parsing override 'model.depth' missing EQUAL"),
+        ("model.depth", "error: cannot read model.depth: write key=value, and a value with special characters as"),
         ("data=random_pixels", "error: no value for data.image; give data.image=VALUE"),
         ("data.image=nowhere.png data.mask=nowhere.png", "error: data.image=nowhere.png: there is no such file"),
     ],
@@ -59,7 +62,8 @@ def test_an_odd_size_gives_a_result_of_that_size(command, tmp_path):
     )
     assert result.returncode == 0, result.stderr
     assert "Warning" not in result.stderr
-    assert f"{tmp_path}/run/inpainted.png" in result.stdout
+    assert f"{tmp_path}/run/inpainted.png" in result.stderr
+    assert result.stdout == ""
     repaired = np.array(Image.open(tmp_path / "run" / "inpainted.png"))
     assert repaired.shape == (67, 101, 3)
     assert np.array_equal(repaired[mask == 255], picture[mask == 255])
@@ -77,8 +81,44 @@ def test_a_sweep_gives_each_run_a_folder_named_by_what_differs(command, tmp_path
         f"hydra.sweep.dir={tmp_path}/sweep",
     )
     assert result.returncode == 0, result.stderr
-    depths = [path.parent.name.count("model.depth=1") for path in sorted((tmp_path / "sweep").glob("*/inpainted.png"))]
-    assert sorted(depths) == [0, 1]
+    folders = sorted(path.parent.name for path in (tmp_path / "sweep").glob("*/inpainted.png"))
+    assert len(folders) == 2
+    assert all(name.startswith(f"{job}_") for job, name in enumerate(folders))
+
+
+def test_a_sweep_goes_on_after_a_failed_run_which_says_why_in_its_own_log(command, tmp_path, photograph, mask):
+    data = [f"data.image={photograph}", f"data.mask={mask}", f"hydra.sweep.dir={tmp_path}/sweep"]
+    result = command("-m", *TINY, "trainer.max_steps=1", "model.depth=9,2", *data)
+    assert result.returncode == 2
+    failed, finished = sorted(path for path in (tmp_path / "sweep").iterdir() if path.is_dir())
+    assert "too small for model.depth=9" in (failed / "train.log").read_text()
+    assert (finished / "inpainted.png").exists()
+
+
+@pytest.mark.parametrize("name", ["photo (1).png", "Bär.png", "it's.png", "a#1,b.png", "plain.png"])
+def test_file_names_need_no_quotes(tmp_path, monkeypatch, name):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / name).touch()
+    for given in (str(tmp_path / name), f"~/{name}"):
+        (argument,) = quote_files([f"data.image={given}"])
+        (override,) = OverridesParser.create().parse_overrides([argument])
+        assert override.value() == given
+
+
+def test_other_arguments_stay_as_they_are():
+    arguments = ["-m", "model.depth=3,4", "data.image=missing (1).png", "model.widths=[1,2]", "--help"]
+    assert quote_files(arguments) == arguments
+
+
+def test_a_second_run_into_the_same_folder_is_refused_and_the_first_stays(command, tmp_path, photograph, mask):
+    arguments = [*TINY, f"data.image={photograph}", f"data.mask={mask}", f"hydra.run.dir={tmp_path}/run"]
+    assert command(*arguments).returncode == 0
+    files = [path for path in (tmp_path / "run").rglob("*") if path.is_file() and path.suffix != ".log"]
+    before = {path: path.read_bytes() for path in files}
+    result = command(*arguments, "seed=1")
+    assert result.returncode == 2
+    assert "holds a run already" in result.stderr
+    assert before == {path: path.read_bytes() for path in before}
 
 
 def test_ctrl_c_writes_every_result_and_exits_130(tmp_path, photograph, mask):

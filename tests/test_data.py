@@ -52,7 +52,7 @@ def test_random_pixels_knows_the_truth(photograph):
 
 
 def test_bad_pairs_are_refused(photograph, mask, tmp_path):
-    Image.new("L", (40, 31)).save(tmp_path / "small.png")
+    Image.new("L", (40, 31), 255).save(tmp_path / "small.png")
     Image.new("L", (40, 32), 255).save(tmp_path / "known.png")
     Image.new("L", (40, 32), 0).save(tmp_path / "hole.png")
     for arguments, message in [
@@ -60,8 +60,10 @@ def test_bad_pairs_are_refused(photograph, mask, tmp_path):
         ((None, mask), "give data.image=PATH as well"),
         ((None, None, photograph), "give data.image=PATH as well"),
         ((photograph, tmp_path / "small.png"), r"small\.png is 40x31 but the image is 40x32"),
-        ((photograph, tmp_path / "known.png"), "has no hole"),
-        ((photograph, tmp_path / "hole.png"), "leaves no pixel known"),
+        ((photograph, tmp_path / "known.png"), "data.mask has no hole"),
+        ((photograph, tmp_path / "hole.png"), "is black all over"),
+        ((photograph, tmp_path / "hole.png", None, "white"), "is black all over"),
+        ((photograph, tmp_path / "known.png", None, "white"), "leaves no pixel known"),
         ((photograph, mask, tmp_path / "small.png"), r"data.truth=.*small\.png is 40x31"),
         ((photograph, mask, tmp_path / "hole.png"), "one is grey and one is in colour"),
     ]:

@@ -3,11 +3,13 @@ import json
 import numpy as np
 import pytest
 import torch
+from conftest import REPOSITORY
 from omegaconf import OmegaConf
 from PIL import Image
 from pytorch_lightning import Callback
 
 from dip.experiment import build, precision, repair
+from dip.images import to_pil
 
 # Each key of the groups that make the training step, with a value that is not the tiny default.
 KNOBS = {
@@ -24,7 +26,10 @@ KNOBS = {
     "optimizer.betas": "[0.5,0.9]",
     "trainer.precision": "bf16-mixed",
 }
-SPEED_ONLY = {"optimizer.fused"}
+
+
+def run(cfg, folder):
+    return repair(build(cfg, folder), folder)
 
 
 class Losses(Callback):
@@ -54,15 +59,30 @@ def test_every_knob_changes_the_loss_curve(losses, key, value):
     assert losses(f"{key}={value}") != losses()
 
 
-def test_every_key_of_the_step_is_tried(config):
-    cfg = config()
-    keys = {
-        f"{group}.{key}"
-        for group in ("model", "input", "loss", "optimizer")
-        for key in cfg[group]
-        if not key.startswith("_")
+def leaves(cfg, prefix=""):
+    """The full name of every key that holds a value."""
+    for key in cfg:
+        if OmegaConf.is_dict(cfg._get_node(key)):
+            yield from leaves(cfg[key], f"{prefix}{key}.")
+        elif not key.startswith("_"):
+            yield f"{prefix}{key}"
+
+
+def test_every_key_is_tried(config):
+    # A new key belongs to KNOBS, or it is tried where its effect can be seen, and is named here.
+    elsewhere = {
+        "name",  # the folder: test_command
+        "optimizer.fused",  # speed
+        "trainer.accelerator",  # the machine
+        "trainer.deterministic",  # torch's own, on GPUs
+        "trainer.max_steps",  # test_callbacks, test_command
+        "logger.default_hp_metric",
+        "logger.name",
+        "logger.version",
     }
-    assert keys - SPEED_ONLY == {key for key in KNOBS if key.split(".")[0] not in ("seed", "trainer")}
+    visible = ("data.", "callbacks.")  # test_data, test_masks, test_callbacks
+    keys = {key for key in leaves(config()) if not key.startswith(visible)}
+    assert keys == KNOBS.keys() | elsewhere
 
 
 @pytest.mark.parametrize("override", ["data.mask.known_share=0.4", "data.mask.seed=1"])
@@ -91,7 +111,7 @@ def test_golden_loss_curve(losses):
 
 def test_results_are_complete_and_true(config, photograph, tmp_path):
     folder = tmp_path / "run"
-    returned = repair(config(), folder)
+    returned = run(config(), folder)
     names = {
         "inpainted.png",
         "output.png",
@@ -122,36 +142,35 @@ def test_results_are_complete_and_true(config, photograph, tmp_path):
 
 
 def test_without_the_truth_nothing_is_claimed_about_the_hole(config, tmp_path):
-    metrics = repair(config("data.truth=null"), tmp_path / "run")
+    metrics = run(config("data.truth=null"), tmp_path / "run")
     assert set(metrics) == {"steps", "seconds", "stopped_by", "loss", "psnr_known"}
 
 
-def test_the_checkpoint_holds_the_weights_that_were_trained(config, tmp_path):
-    prior, data, trainer, _ = build(config(), tmp_path / "run")
-    trainer.fit(prior, datamodule=data)
-    trainer.save_checkpoint(tmp_path / "last.ckpt")
-    saved = torch.load(tmp_path / "last.ckpt", weights_only=True)
+def test_the_checkpoint_draws_the_result(config, tmp_path):
+    run(config(), tmp_path / "run")
+    saved = torch.load(tmp_path / "run" / "checkpoints" / "last.ckpt", weights_only=True)
     assert saved["global_step"] == 3
-    fresh = build(config("seed=5"), tmp_path / "other").prior
-    fresh.load_state_dict(saved["state_dict"])
-    assert all(map(torch.equal, fresh.parameters(), prior.parameters()))
+    prior = build(config("seed=5"), tmp_path / "other").prior
+    prior.load_state_dict(saved["state_dict"])
+    drawn = np.array(to_pil(prior.draw()))
+    assert np.array_equal(drawn, np.array(Image.open(tmp_path / "run" / "output.png")))
 
 
 def test_the_saved_configuration_rebuilds_the_run(config, tmp_path):
-    first = repair(config("optimizer.lr=0.02"), tmp_path / "run")
-    again = repair(OmegaConf.load(tmp_path / "run" / "config.yaml"), tmp_path / "again")
+    first = run(config("optimizer.lr=0.02"), tmp_path / "run")
+    again = run(OmegaConf.load(tmp_path / "run" / "config.yaml"), tmp_path / "again")
     assert again["loss"] == first["loss"]
 
 
 def test_an_existing_run_is_never_overwritten(config, tmp_path):
-    repair(config(), tmp_path / "run")
+    run(config(), tmp_path / "run")
     before = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
-    with pytest.raises(ValueError, match=r"holds a run already, which stays as it is; give another hydra.run.dir"):
-        repair(config("seed=1"), tmp_path / "run")
+    with pytest.raises(ValueError, match=r"holds a run already, whose results stay; give another hydra.run.dir"):
+        run(config("seed=1"), tmp_path / "run")
     assert before == {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
 
 
-@pytest.mark.parametrize("recipe", ["published", "thin_hole", "large_hole"])
+@pytest.mark.parametrize("recipe", sorted(path.stem for path in (REPOSITORY / "configs" / "experiment").glob("*.yaml")))
 def test_every_recipe_composes_builds_and_steps(config, losses, recipe):
     assert all(np.isfinite(losses(f"experiment={recipe}")))
 
@@ -159,6 +178,8 @@ def test_every_recipe_composes_builds_and_steps(config, losses, recipe):
 def test_recipes_are_what_they_say(config):
     published = config("experiment=published")
     assert (published.optimizer.lr, published.model.output, published.input.noise) == (0.1, "linear", 0)
+    recipe = OmegaConf.load(REPOSITORY / "configs" / "experiment" / "published.yaml")
+    assert (recipe.trainer.max_steps, recipe.trainer.precision) == (6000, "32-true")
     assert config("experiment=large_hole").optimizer.lr == 0.1
     assert config("experiment=thin_hole").optimizer.lr == config().optimizer.lr == 0.01
 
@@ -167,6 +188,14 @@ def test_recipes_are_what_they_say(config):
     ("overrides", "message"),
     [
         (["trainer.max_steps=0"], "trainer.max_steps=0"),
+        (["seed=-1"], "seed=-1, but a seed lies between"),
+        (["optimizer.lr=-1"], "optimizer: Invalid learning rate: -1.0"),
+        (["optimizer.betas=[0.9]"], "optimizer: "),
+        (["optimizer=any", "optimizer._target_=torch.optim.SGD", "+optimizer.betas=[1,2]"], "optimizer: .*betas"),
+        (
+            ["data.image=null", "data.mask=null", "data.truth=null", "data.hole=white"],
+            "data.hole=white speaks of a mask",
+        ),
         (["model.depth=9"], "40x32 is too small for model.depth=9"),
         (["model.decoder_kernel=4"], "model.decoder_kernel=4, but a kernel must be odd"),
         (["trainer.accelerator=gpu"], "trainer: "),
@@ -183,7 +212,40 @@ def test_bad_values_are_refused_in_words(config, tmp_path, overrides, message):
         build(config(*overrides), tmp_path)
 
 
-def test_precision_is_taken_as_given_and_chosen_by_the_hardware():
-    assert precision("16-mixed", "cpu") == "16-mixed"
-    assert precision("auto", "cpu") in ("bf16-mixed", "32-true")
-    assert precision("auto", "mps") in ("bf16-mixed", "32-true")
+@pytest.mark.parametrize("recipe", ["large_hole", "published", "thin_hole"])
+def test_any_network_and_any_optimizer_go_with_every_recipe(losses, recipe):
+    network = ["model=any", "model._target_=torch.nn.Conv2d", "+model.kernel_size=3", "+model.padding=1"]
+    assert losses(f"experiment={recipe}", *network, "optimizer=any", "optimizer._target_=torch.optim.SGD")
+
+
+def test_a_network_that_returns_no_picture_is_refused(config, tmp_path):
+    overrides = ["model=any", "model._target_=test_experiment.TwoPictures"]
+    with pytest.raises(ValueError, match="model: the network cannot draw a picture"):
+        build(config(*overrides), tmp_path)
+
+
+class TwoPictures(torch.nn.Module):
+    def __init__(self, in_channels, out_channels):
+        super().__init__()
+
+    def forward(self, x):
+        return {"out": x, "aux": x}
+
+
+@pytest.mark.parametrize("native", [True, False])
+def test_precision_is_chosen_by_the_hardware(monkeypatch, native):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: native)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
+    assert precision("auto", "cpu") == ("bf16-mixed" if native else "32-true")
+    assert precision("64-true", "cpu") == "64-true"
+
+
+@pytest.mark.parametrize("given", ["bf16-true", "64-true", "bf16-mixed"])
+def test_known_pixels_stay_exact_in_every_precision(config, photograph, tmp_path, given):
+    run(config(f"trainer.precision={given}"), tmp_path / "run")
+    before, after = (np.array(Image.open(path)) for path in (photograph, tmp_path / "run" / "inpainted.png"))
+    hole = np.zeros((32, 40), dtype=bool)
+    hole[8:16, 20:30] = True
+    assert np.array_equal(after[~hole], before[~hole])

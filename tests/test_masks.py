@@ -4,6 +4,7 @@ import torch
 from PIL import Image
 
 from dip import masks
+from dip.data import damaged
 
 
 @pytest.mark.parametrize(("hole", "known"), [("black", [1, 1, 0, 0]), ("white", [0, 0, 1, 1])])
@@ -32,6 +33,24 @@ def test_random_pixels_keeps_exactly_the_share_and_has_its_own_generator():
 def test_random_pixels_refuses_a_share_outside_its_range(share):
     with pytest.raises(ValueError, match=f"data.mask.known_share={share}"):
         masks.random_pixels(4, 4, share, seed=0)
+
+
+def test_a_share_that_rounds_to_nothing_is_refused():
+    for share, message in ((0.001, "leaves no pixel known"), (0.999, "has no hole")):
+        with pytest.raises(ValueError, match=message):
+            damaged(torch.rand(1, 1, 10, 10), lambda height, width, s=share: masks.random_pixels(height, width, s, 0))
+
+
+def test_a_mask_of_zeros_and_ones_is_refused(tmp_path):
+    Image.fromarray(np.eye(9, dtype=np.uint8)).save(tmp_path / "mask.png")
+    with pytest.raises(ValueError, match="is black all over, but a mask has white"):
+        masks.read(tmp_path / "mask.png", "black")
+
+
+@pytest.mark.parametrize(("words", "font_size"), [(" ", 16), ("words", 0)])
+def test_text_refuses_to_write_nothing(words, font_size):
+    with pytest.raises(ValueError, match=f"nothing is written by words='{words}' at font_size={font_size}"):
+        masks.text(64, 64, words, font_size)
 
 
 def test_text_covers_the_whole_picture_thinly():

@@ -33,6 +33,13 @@ def test_the_optimizer_trains_the_network_and_its_input():
     assert trained == {id(parameter) for parameter in [*module.model.parameters(), module.input.picture]}
 
 
+def test_the_drawing_is_without_noise_and_training_goes_on_with_it():
+    module = prior(UNet(3, 3, depth=2, widths=(8, 16)))
+    module.input.noise = 0.1
+    assert torch.equal(module.draw(), module.draw())
+    assert not torch.equal(module(), module())
+
+
 def test_any_network_takes_the_place_of_the_unet():
     network = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(), nn.Conv2d(4, 3, 1))
     module = prior(network)

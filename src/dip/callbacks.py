@@ -50,11 +50,11 @@ class Progress(TQDMProgressBar):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Sample, batch_idx: int
     ) -> None:
         step, last = trainer.global_step, trainer.max_steps
-        if step % self.every_steps == 0 or step in (1, last):
+        if step % self.every_steps == 0 or step in (1, last) or trainer.should_stop:
             self.latest = {"loss": outputs["loss"].item(), **measure(outputs["output"], batch)}
             for logger in trainer.loggers:
                 logger.log_metrics(self.latest, step=step)
-            if self.is_disabled and step % max(last // 20, 1) < self.every_steps:
+            if self.is_disabled and (step == last or step % max(last // 20, 1) < self.every_steps):
                 log.info("step %d of %d: %s", step, last, "  ".join(map(" ".join, self.readable().items())))
         super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
 
@@ -87,7 +87,7 @@ class Images(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Sample, batch_idx: int
     ) -> None:
         step = trainer.global_step
-        if step not in self.steps:
+        if step not in self.steps and not trainer.should_stop:
             return
         pictures = {"output": outputs["output"], "composite": batch.composite(outputs["output"])}
         if step == 1:
@@ -139,7 +139,7 @@ class Interruption(Callback):
     def receive(self, *_: Any) -> None:
         self.received = True
         signal.signal(signal.SIGINT, signal.SIG_DFL)
-        log.warning("Stopping after this step and writing the results; Ctrl-C again ends at once.")
+        log.info("Stopping after this step and writing the results; Ctrl-C again ends at once.")
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Sample, batch_idx: int
@@ -151,7 +151,10 @@ class Interruption(Callback):
 
 
 class Results(Callback):
-    """The pictures of the last step and `metrics.json`, in the run's folder. `metrics` is what that file holds."""
+    """Pictures and `metrics.json` in the run's folder; `metrics` is what that file holds.
+
+    The pictures are drawn once more after the last update and without the input's noise, as from the checkpoint.
+    """
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.started = time.monotonic()
@@ -159,11 +162,13 @@ class Results(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Sample, batch_idx: int
     ) -> None:
-        self.loss, self.output, self.sample = outputs["loss"], outputs["output"], batch
+        self.loss = outputs["loss"]
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         seconds = time.monotonic() - self.started
-        sample, output = self.sample, self.output
+        with trainer.precision_plugin.forward_context():
+            output = pl_module.draw().cpu()  # pyright: ignore[reportCallIssue]
+        sample = trainer.datamodule.sample  # pyright: ignore[reportAttributeAccessIssue]
         self.metrics: dict[str, Any] = {
             "steps": trainer.global_step,
             "seconds": round(seconds, 2),

@@ -42,7 +42,11 @@ class SingleSample(LightningDataModule):
         super().__init__()
         height, width = sample.target.shape[-2:]
         if min(height, width) < 8:
-            raise ValueError(f"data.image: the picture is {width}x{height}, but each side needs at least 8 pixels")
+            raise ValueError(f"data: the picture is {width}x{height}, but each side needs at least 8 pixels")
+        if not sample.mask.any():
+            raise ValueError("data.mask leaves no pixel known; a mask file may be the other way round, see data.hole")
+        if sample.mask.all():
+            raise ValueError("data.mask has no hole; a mask file may be the other way round, see data.hole")
         self.sample = sample
 
     def train_dataloader(self) -> DataLoader:
@@ -58,18 +62,16 @@ def picture(
     truth: the undamaged picture where it is known, to measure with. hole: "black" or "white", its colour in the mask.
     """
     if image is None and mask is None and truth is None:
+        if hole != "black":
+            raise ValueError(f"data.hole={hole} speaks of a mask file, and there is none; give data.mask=PATH")
         return example()
     if image is None:
-        raise ValueError("data.mask is given and data.image is not; give data.image=PATH as well")
+        raise ValueError("data.mask or data.truth is given without a picture; give data.image=PATH as well")
     if mask is None:
         raise ValueError(f"data.image={image} has no mask; give data.mask=PATH, white = known, black = hole")
     target = images.read(image, "data.image")
     known = masks.read(mask, hole)
     same_size(known, mask, target, "data.mask")
-    if not known.any():
-        raise ValueError(f"data.mask={mask} leaves no pixel known; is the hole white in it? Then set data.hole=white")
-    if known.all():
-        raise ValueError(f"data.mask={mask} has no hole; is the hole white in it? Then set data.hole=white")
     whole = None
     if truth is not None:
         whole = images.read(truth, "data.truth")

@@ -1,6 +1,7 @@
 """From a configuration to objects, and from objects to a repaired picture."""
 
 import logging
+import sys
 import warnings
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,11 +15,12 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from dip.callbacks import Interruption, Results
+from dip.command import Refused, show_tracebacks
 from dip.data import SingleSample
 from dip.module import DeepImagePrior
-from dip.refusals import one_line_errors
 
 log = logging.getLogger(__name__)
+LARGE = 1_000_000  # pixels; about 1 GB of memory in bfloat16, 1.6 GB in float32
 
 
 class Experiment(NamedTuple):
@@ -26,43 +28,60 @@ class Experiment(NamedTuple):
     data: SingleSample
     trainer: pl.Trainer
     callbacks: list[pl.Callback]
+    cfg: DictConfig  # with every choice made, such as the precision
 
 
 def run(cfg: DictConfig) -> dict[str, Any]:
-    """Repairs one picture as Hydra was told to, and returns what `metrics.json` holds."""
-    if HydraConfig.get().mode is RunMode.MULTIRUN:
-        return repair(cfg, Path(HydraConfig.get().runtime.output_dir))  # the sweep goes on after a failed run
-    with one_line_errors():
-        return repair(cfg, Path(HydraConfig.get().runtime.output_dir))
+    """Repairs one picture as Hydra was told to, and returns what `metrics.json` holds.
 
-
-def repair(cfg: DictConfig, folder: Path) -> dict[str, Any]:
-    """Trains on the picture of `cfg` and leaves every result in `folder`.
-
-    Raises ValueError for bad input before anything slow starts, KeyboardInterrupt after Ctrl-C, with results written.
+    A run that cannot go on says why in its own log; it ends the process, or in a sweep that run alone.
     """
-    if (folder / "config.yaml").exists():
-        raise ValueError(f"{folder} holds a run already, which stays as it is; give another hydra.run.dir")
-    prior, data, trainer, callbacks = build(cfg, folder)
+    sweep = HydraConfig.get().mode is RunMode.MULTIRUN
+    folder = Path(HydraConfig.get().runtime.output_dir)
+    try:
+        experiment = build(cfg, folder)
+    except ValueError as error:
+        log.error("error: %s", error)
+        if sweep or show_tracebacks:
+            raise Refused(str(error)) from error
+        sys.exit(2)
+    try:
+        return repair(experiment, folder)
+    except Exception:
+        log.exception("the run failed")
+        if sweep:
+            raise
+        sys.exit(1)
+
+
+def repair(experiment: Experiment, folder: Path) -> dict[str, Any]:
+    """Trains, and leaves every result in `folder`. Raises KeyboardInterrupt after Ctrl-C, with the results written."""
+    prior, data, trainer, callbacks, cfg = experiment
     folder.mkdir(parents=True, exist_ok=True)
     OmegaConf.save(cfg, folder / "config.yaml", resolve=True)
+    # TensorBoard's logger would add an empty hparams.yaml; this file is there already.
+    trainer.logger.NAME_HPARAMS_FILE = "config.yaml"  # pyright: ignore[reportAttributeAccessIssue, reportOptionalMemberAccess]
     describe(prior, data, trainer)
     trainer.fit(prior, datamodule=data)
-    trainer.save_checkpoint(folder / "checkpoints" / "last.ckpt")
+    trainer.save_checkpoint(folder / "checkpoints" / f"{cfg.callbacks.checkpoint.filename}.ckpt")
     metrics = only(callbacks, Results).metrics
-    print(table(metrics, folder))
+    log.info(table(metrics, folder))
     if only(callbacks, Interruption).received:
         raise KeyboardInterrupt(f"the results of {metrics['steps']} steps are written")
     return metrics
 
 
 def build(cfg: DictConfig, folder: Path) -> Experiment:
-    """The objects of an experiment that writes to `folder`, ready for trainer.fit. Raises ValueError for bad input."""
+    """The objects of an experiment that writes to `folder`, ready for `repair`. Raises ValueError for bad input."""
+    if (folder / "config.yaml").exists():
+        raise ValueError(f"{folder} holds a run already, whose results stay; give another hydra.run.dir")
     missing = OmegaConf.missing_keys(cfg)
     if missing:
         raise ValueError(f"no value for {', '.join(sorted(missing))}; give {min(missing)}=VALUE")
     if cfg.trainer.max_steps < 1:
         raise ValueError(f"trainer.max_steps={cfg.trainer.max_steps}, but a run has at least one step")
+    if not 0 <= cfg.seed < 2**32:
+        raise ValueError(f"seed={cfg.seed}, but a seed lies between 0 and 2^32 - 1")
     quiet()
     pl.seed_everything(cfg.seed, verbose=False)
     data = construct(cfg, "data")
@@ -71,24 +90,27 @@ def build(cfg: DictConfig, folder: Path) -> Experiment:
     model = construct(cfg, "model", in_channels=picture_input().shape[1], out_channels=target.shape[1])
     prior = DeepImagePrior(model, picture_input, construct(cfg, "loss"), construct(cfg, "optimizer"))
     check_output(prior, target)
+    check_optimizer(prior)
     callbacks = [callback for callback in construct(cfg, "callbacks").values() if callback is not None]
-    logger = construct(cfg, "logger")(save_dir=folder)
-    logger.NAME_HPARAMS_FILE = "config.yaml"  # that file is there already, so the logger adds no empty one
+    cfg = cfg.copy()
+    cfg.trainer.precision = precision(cfg.trainer.precision, cfg.trainer.accelerator)
     trainer = construct(
         cfg,
         "trainer",
-        precision=precision(cfg.trainer.precision, cfg.trainer.accelerator),
-        logger=logger,
+        logger=construct(cfg, "logger")(save_dir=folder),
         callbacks=callbacks,
         default_root_dir=folder,
+        devices=1,
+        max_epochs=1,  # all steps are one epoch
+        enable_model_summary=False,
     )
-    return Experiment(prior, data, trainer, callbacks)
+    return Experiment(prior, data, trainer, callbacks, cfg)
 
 
 def construct(cfg: DictConfig, group: str, **ready: Any) -> Any:
     """What `group` describes, built with the `ready` objects as well. Raises ValueError for what it refuses."""
     try:
-        return instantiate(cfg[group], **ready)
+        return instantiate(cfg[group], _convert_="all", **ready)
     except InstantiationException as error:
         said = " ".join(str(error.__cause__ or error).split())
         # Our own refusals name the key already.
@@ -100,12 +122,20 @@ def check_output(prior: DeepImagePrior, target: torch.Tensor) -> None:
     try:
         with torch.no_grad():
             shape = prior().shape
-    except RuntimeError as error:
-        raise ValueError(f"model: the network cannot take a picture of {tuple(target.shape)}: {error}") from error
+    except (RuntimeError, AttributeError, TypeError) as error:
+        raise ValueError(f"model: the network cannot draw a picture of {tuple(target.shape)}: {error}") from error
     if shape != target.shape:
         raise ValueError(
             f"model: the network draws {tuple(shape)} for a picture of {tuple(target.shape)}; it must keep the size"
         )
+
+
+def check_optimizer(prior: DeepImagePrior) -> None:
+    """The optimizer is made for the first time, so that what it refuses is refused before anything starts."""
+    try:
+        prior.configure_optimizers()
+    except (ValueError, TypeError, IndexError) as error:
+        raise ValueError(f"optimizer: {error}") from error
 
 
 def precision(wanted: str, accelerator: str) -> str:
@@ -146,6 +176,11 @@ def describe(prior: DeepImagePrior, data: SingleSample, trainer: pl.Trainer) -> 
         trainer.precision,
         trainer.default_root_dir,
     )
+    if height * width > LARGE:
+        log.warning(
+            "%.1f megapixels: time and memory grow with them; a smaller copy, or a cut-out around the hole, is quicker",
+            height * width / 1e6,
+        )
 
 
 def only(callbacks: list[pl.Callback], kind: type[Any]) -> Any:
@@ -165,6 +200,6 @@ def table(metrics: dict[str, Any], folder: Path) -> str:
             f"hole          {ours:6.2f} dB   SSIM {metrics['ssim_hole']:.3f}",
             f"  biharmonic  {theirs:6.2f} dB   SSIM {metrics['baseline']['ssim_hole']:.3f}",
         ]
-        if theirs > ours:
+        if not ours > theirs:
             lines.append("Biharmonic inpainting is nearer to the truth here than this run.")
     return "\n".join([*lines, f"{folder}/inpainted.png"])

@@ -13,7 +13,7 @@ DEEP_MODES = ("I", "F", "I;16", "I;16B", "I;16L", "I;16N")  # more than 8 bits a
 
 def open_picture(path: str | Path, key: str) -> Image.Image:
     """The picture in `path`, decoded, turned upright as the camera says. Errors name the configuration `key`."""
-    path = Path(path)
+    path = Path(path).expanduser()
     if not path.exists():
         raise ValueError(f"{key}={path}: there is no such file")
     if path.is_dir():
@@ -31,7 +31,8 @@ def open_picture(path: str | Path, key: str) -> Image.Image:
 def read(path: str | Path, key: str) -> Tensor:
     """The picture in `path` as a tensor; grey stays grey (1 channel), anything else becomes RGB.
 
-    Raises ValueError for what is no picture, has more than 8 bits a channel or has transparent pixels.
+    Raises ValueError for what is no picture, for transparency, and for grey of more than 8 bits (Pillow itself
+    reduces colour to 8).
     """
     picture = open_picture(path, key)
     if picture.mode in DEEP_MODES:
@@ -63,7 +64,7 @@ def photograph(name: str, width: int, height: int) -> Tensor:
     # Others would be downloaded, and most of these are no photographs.
     names = ("astronaut", "brick", "camera", "chelsea", "coffee", "coins", "grass", "gravel", "moon", "page", "rocket")
     if name not in names:
-        raise ValueError(f"data.example.photograph={name} is unknown; choose from {', '.join(names)}")
+        raise ValueError(f"data.example.photograph={name} is not in scikit-image; choose from {', '.join(names)}")
     whole = Image.fromarray(getattr(data, name)())
     return from_pil(ImageOps.fit(whole, (width, height), Image.Resampling.LANCZOS))
 

@@ -7,14 +7,16 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from dip.images import open_picture
+from dip import images
 
 
 def read(path: str | Path, hole: str) -> Tensor:
     """The mask in a picture file. hole: the colour of the hole, "black" or "white"; the border is at half the range."""
-    grey = np.array(open_picture(path, "data.mask").convert("L"))
-    known = grey >= 128
-    return torch.from_numpy(known if hole == "black" else ~known)[None, None].float()
+    brightness = images.read(path, "data.mask").mean(dim=1, keepdim=True)
+    if brightness.max() < 0.01:
+        raise ValueError(f"data.mask={path} is black all over, but a mask has white (255) and black (0) pixels")
+    known = brightness >= 0.5
+    return (known if hole == "black" else ~known).float()
 
 
 def random_pixels(height: int, width: int, known_share: float, seed: int) -> Tensor:
@@ -29,6 +31,8 @@ def random_pixels(height: int, width: int, known_share: float, seed: int) -> Ten
 
 def text(height: int, width: int, words: str, font_size: int) -> Tensor:
     """The words are the hole, written over the whole picture again and again."""
+    if not words.strip() or font_size < 1:
+        raise ValueError(f"data.example.mask: nothing is written by words={words!r} at font_size={font_size}")
     font = ImageFont.load_default(font_size)
     mask = Image.new("L", (width, height), 255)
     draw = ImageDraw.Draw(mask)

@@ -9,13 +9,13 @@ from torchmetrics.functional.image import peak_signal_noise_ratio, structural_si
 def psnr(output: Tensor, truth: Tensor, region: Tensor) -> float:
     """Peak signal-to-noise ratio in dB over all channels of the region."""
     inside = region.expand_as(truth)
-    return peak_signal_noise_ratio(output.clamp(0, 1)[inside], truth[inside], data_range=1.0).item()
+    return peak_signal_noise_ratio(output.float().clamp(0, 1)[inside], truth.float()[inside], data_range=1.0).item()
 
 
 def ssim(output: Tensor, truth: Tensor, region: Tensor) -> float:
     """Mean over the region of the structural similarity map (Wang et al. 2004: Gaussian window, sigma 1.5)."""
     _, similarity = structural_similarity_index_measure(
-        output.clamp(0, 1), truth, data_range=1.0, return_full_image=True
+        output.float().clamp(0, 1), truth.float(), data_range=1.0, return_full_image=True
     )
     return similarity[region.expand_as(truth)].mean().item()
 

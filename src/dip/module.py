@@ -34,6 +34,14 @@ class DeepImagePrior(LightningModule):
         """The network's picture: (1, C, H, W) float32, in any mixed precision."""
         return self.model(self.input()).float()
 
+    @torch.no_grad()
+    def draw(self) -> Tensor:
+        """The picture that the weights stand for, as they are now, without the input's noise: (1, C, H, W) float32."""
+        self.input.eval()
+        picture = self()
+        self.input.train()
+        return picture
+
     def training_step(self, sample: Sample) -> dict[str, Tensor]:
         output = self()
         return {"loss": self.loss(output, sample.target, sample.mask), "output": output.detach()}

@@ -9,14 +9,21 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import OmegaConf
 
 
-class Hole(str, Enum):
+class Word(str, Enum):
+    """One of a few words, and no different from the word itself below."""
+
+    def __str__(self) -> str:
+        return self.value
+
+
+class Hole(Word):
     """The colour of the hole in a mask file."""
 
     black = "black"
     white = "white"
 
 
-class Output(str, Enum):
+class Output(Word):
     """What bounds the network's output."""
 
     linear = "linear"
@@ -95,11 +102,8 @@ class Adam(Factory):
 class Trainer(Target):
     max_steps: int
     accelerator: str
-    devices: int | str
     precision: str
-    max_epochs: int
     deterministic: bool
-    enable_model_summary: bool
 
 
 @dataclass
@@ -164,8 +168,15 @@ def stem(path: str | None) -> str:
     return "example" if path is None else Path(path).stem
 
 
+def shortened(overrides: str) -> str:
+    return overrides.replace("/", "_")[:120]
+
+
 def register() -> None:
-    """Makes the schema known to Hydra, as /schema, and ${stem:PATH}, the name of a file without folder and ending."""
+    """Makes the schema known to Hydra, as /schema, and two ways to name folders.
+
+    ${stem:PATH} is the name of a file without folder and ending, ${shortened:OVERRIDES} fits into a folder's name.
+    """
     store = ConfigStore.instance()
     for name, node in {
         "train": Train,
@@ -181,3 +192,4 @@ def register() -> None:
     }.items():
         store.store(name, node, group="schema")
     OmegaConf.register_new_resolver("stem", stem, replace=True)
+    OmegaConf.register_new_resolver("shortened", shortened, replace=True)

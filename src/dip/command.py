@@ -1,29 +1,35 @@
-"""How a run says no: one line with the value, the rule and the key to turn, and exit code 2."""
+"""What the command line adds to Hydra: file names as they are, and bad input refused in one line."""
 
 import logging
 import os
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from difflib import get_close_matches
+from pathlib import Path
 
-from hydra.errors import HydraException
+from hydra.errors import HydraException, OverrideParseException
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException, ValidationError
 
 log = logging.getLogger(__name__)
 show_tracebacks = os.environ.get("HYDRA_FULL_ERROR") == "1"  # for whoever looks for a bug
 
 
+class Refused(Exception):
+    """Bad input; its text is one line with the value, the rule and the key to turn."""
+
+
 @contextmanager
 def one_line_errors() -> Iterator[None]:
-    """Turns bad input (ValueError, and whatever Hydra refuses) into one line and exit code 2, and Ctrl-C into 130."""
+    """Turns whatever is refused, here or by Hydra, into one line and exit code 2, and Ctrl-C into 130."""
     os.environ["HYDRA_FULL_ERROR"] = "1"  # otherwise Hydra prints several lines and ends the process itself
     try:
         yield
     except KeyboardInterrupt as interrupt:
         log.error("interrupted: %s", interrupt if interrupt.args else "there was nothing to write yet")
         sys.exit(130)
-    except (HydraException, OmegaConfBaseException, ValueError) as error:
+    except (HydraException, OmegaConfBaseException, Refused) as error:
         if show_tracebacks:
             raise
         log.error("error: %s", one_line(error))
@@ -39,6 +45,8 @@ def one_line(error: BaseException) -> str:
     if isinstance(error, OmegaConfBaseException):
         said = str(error).split("\n", maxsplit=1)[0]
         return f"{error.full_key}: {said}" if isinstance(error, ValidationError) and error.full_key else said
+    if isinstance(error, OverrideParseException):
+        return f"cannot read {error.override}: write key=value, and a value with special characters as 'key=\"value\"'"
     return " ".join(str(error).split("\nConfig search path")[0].split())
 
 
@@ -47,3 +55,19 @@ def unknown_key(full_key: str, siblings: list[str]) -> str:
     names = [f"{group}.{name}" if group else str(name) for name in siblings]
     near = get_close_matches(full_key, names, n=1)
     return f"there is no key {full_key}; " + (f"did you mean {near[0]}?" if near else f"there are {', '.join(names)}")
+
+
+def quote_files(arguments: list[str]) -> list[str]:
+    """The arguments with every value that is the name of an existing file quoted, as Hydra's grammar asks for.
+
+    Without that it refuses names such as `photo (1).jpg`, `Bär.jpg` and `~/photo.jpg`.
+    """
+    return [quote_file(argument) for argument in arguments]
+
+
+def quote_file(argument: str) -> str:
+    key, _, value = argument.partition("=")
+    if re.fullmatch(r"[\w./-]*", value, re.ASCII) or not Path(value).expanduser().is_file():
+        return argument
+    escaped = value.replace("\\", "\\\\").replace("'", "\\'").replace("${", "\\${")
+    return f"{key}='{escaped}'"
