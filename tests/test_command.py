@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -45,6 +46,19 @@ def test_help_and_refusals_do_not_wait_for_torch():
     )
     for argument in ("--help", "model.dept=5"):
         subprocess.run([sys.executable, "-c", script, argument], cwd=REPOSITORY, check=True, capture_output=True)
+
+
+def test_help_names_every_choice_and_key(command):
+    said = command("--help").stdout
+    configs = REPOSITORY / "configs"
+    choices = {
+        group.name: {path.stem for path in group.glob("*.yaml")} for group in configs.iterdir() if group.is_dir()
+    }
+    listed = dict(choice.split("=") for choice in re.findall(r"\w+=\w+(?:\|\w+)+", said))
+    assert {group: set(options.split("|")) for group, options in listed.items()} == {
+        group: options for group, options in choices.items() if len(options) > 1
+    }
+    assert "decoder_kernel: 5" in said
 
 
 def test_an_odd_size_gives_a_result_of_that_size(command, tmp_path):

@@ -18,9 +18,11 @@ def test_all_commands_are_known_here():
     assert others == [
         "make run",
         "make test",
+        "source .venv/bin/activate",
         'pip install -e ".[dev]"',
         "pytest",
         "tensorboard --logdir outputs --samples_per_plugin images=100",
+        "python scripts/benchmark.py --size 384x256",  # test_benchmark
     ]
     assert len(TRAINING) >= 8
 
@@ -51,4 +53,5 @@ def test_the_python_example_runs():
 
 def test_every_module_is_in_the_map():
     modules = {path.name for path in (REPOSITORY / "src" / "dip").glob("*.py")} - {"__init__.py"}
-    assert modules == set(re.findall(r"^  (\w+\.py) ", README, re.MULTILINE))
+    scripts = {path.name for path in (REPOSITORY / "scripts").glob("*.py")}
+    assert modules | scripts == set(re.findall(r"^  (\w+\.py) ", README, re.MULTILINE))

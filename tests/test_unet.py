@@ -60,12 +60,22 @@ def test_sigmoid_output_stays_in_range():
         ({"widths": (4, 0)}, r"model.widths=\[4, 0\]"),
         ({"encoder_kernel": 4}, "model.encoder_kernel=4, but a kernel must be odd"),
         ({"decoder_kernel": 2}, "model.decoder_kernel=2, but a kernel must be odd"),
+        ({"output_gain": 0.0}, "model.output_gain=0.0"),
         ({"output": "tanh"}, "model.output=tanh, but it is one of linear, sigmoid"),
     ],
 )
 def test_bad_arguments_are_refused(arguments, message):
     with pytest.raises(ValueError, match=message):
         UNet(**{"in_channels": 3, "out_channels": 3, "depth": 2, "widths": (4, 5)} | arguments)
+
+
+def test_a_small_gain_starts_from_plain_grey():
+    x = torch.rand(1, 1, 32, 32)
+    torch.manual_seed(0)
+    grey = UNet(1, 3, 2, (3, 4), output="sigmoid", output_gain=0.001)(x)
+    assert (grey - 0.5).abs().max() < 0.01
+    torch.manual_seed(0)
+    assert (UNet(1, 3, 2, (3, 4), output="sigmoid")(x) - 0.5).abs().max() > 0.3
 
 
 def test_a_depth_that_is_too_large_names_one_that_works():

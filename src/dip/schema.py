@@ -82,6 +82,7 @@ class UNet(Target):
     encoder_kernel: int
     decoder_kernel: int
     output: Output
+    output_gain: float
 
 
 @dataclass

@@ -15,6 +15,9 @@ class UNet(nn.Module):
     widths: features per level from the full size down; the first `depth` count, and the last repeats if there are
     fewer. Kernels are odd. Any H and W above 2^(depth - 1) work.
     output: "linear" as published, without bound, or "sigmoid", which stays within (0, 1).
+    output_gain: what the initial weights of the last convolution are multiplied by. As published (1) the untrained
+    network draws patches of strong colour, and one that lies in the hole stays there, since no known pixel objects;
+    with a small gain it draws a plain grey, and whatever appears in the hole has been learned.
     Raises ValueError for an argument that breaks these rules, and for a picture that is too small.
     """
 
@@ -27,6 +30,7 @@ class UNet(nn.Module):
         encoder_kernel: int = 3,
         decoder_kernel: int = 5,
         output: str = "linear",
+        output_gain: float = 1.0,
     ):
         super().__init__()
         if depth < 1:
@@ -38,6 +42,10 @@ class UNet(nn.Module):
                 raise ValueError(f"model.{name}={kernel}, but a kernel must be odd, such as 3 or 5")
         if output not in OUTPUTS:
             raise ValueError(f"model.output={output}, but it is one of {', '.join(OUTPUTS)}")
+        if output_gain <= 0:
+            raise ValueError(
+                f"model.output_gain={output_gain}, but a network that starts at zero or below cannot learn"
+            )
         self.depth = depth
         levels = [widths[min(level, len(widths) - 1)] for level in range(depth)]
         self.encode = nn.ModuleList(
@@ -50,6 +58,8 @@ class UNet(nn.Module):
         self.to_picture = nn.Conv2d(levels[0], out_channels, 2, padding=1)
         self.bound = OUTPUTS[output]()
         self.apply(initialise)
+        with torch.no_grad():
+            self.to_picture.weight.mul_(output_gain)
 
     def forward(self, x: Tensor) -> Tensor:
         self.check_size(*x.shape[-2:])
