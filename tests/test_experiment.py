@@ -181,7 +181,7 @@ def test_recipes_are_what_they_say(config):
     assert (published.optimizer.lr, published.model.output, published.input.noise) == (0.1, "linear", 0)
     recipe = OmegaConf.load(REPOSITORY / "configs" / "experiment" / "published.yaml")
     assert (recipe.trainer.max_steps, recipe.trainer.precision) == (6000, "32-true")
-    assert config("experiment=large_hole").optimizer.lr == 0.1
+    assert config("experiment=large_hole").optimizer.lr == 0.03
     assert config("experiment=thin_hole").optimizer.lr == config().optimizer.lr == 0.01
 
 
