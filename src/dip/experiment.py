@@ -123,7 +123,8 @@ def check_output(prior: DeepImagePrior, target: torch.Tensor) -> None:
         with torch.no_grad():
             shape = prior().shape
     except (RuntimeError, AttributeError, TypeError) as error:
-        raise ValueError(f"model: the network cannot draw a picture of {tuple(target.shape)}: {error}") from error
+        said = " ".join(str(error).split())
+        raise ValueError(f"model: the network cannot draw a picture of {tuple(target.shape)}: {said}") from error
     if shape != target.shape:
         raise ValueError(
             f"model: the network draws {tuple(shape)} for a picture of {tuple(target.shape)}; it must keep the size"
