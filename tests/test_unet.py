@@ -24,13 +24,20 @@ def test_depth_takes_the_first_widths_and_repeats_the_last():
     assert parameters(UNet(3, 3, 4, (4, 5))) == parameters(UNet(3, 3, 4, (4, 5, 5, 5)))
 
 
-def test_even_sizes_are_computed_as_published():
-    # Up-sample, add one zero row and column below and to the right, convolve: the published decoder step.
-    grow = UNet(1, 1, 2, (3, 4)).grow[0]
-    x = torch.rand(1, 4, 5, 6)
+@pytest.mark.parametrize(("height", "width"), [(10, 12), (9, 12), (10, 11), (9, 11), (1, 2)])
+def test_growing_is_up_sampling_and_a_convolution(height, width):
+    # As published: up-sample, add a zero row and column below and to the right where the size is even, convolve.
+    grow, x = UNet(1, 1, 2, (3, 4)).grow[0], torch.rand(2, 4, (height + 1) // 2, (width + 1) // 2, requires_grad=True)
+    torch.nn.init.normal_(grow.convolution.bias)
     doubled = x.repeat_interleave(2, dim=2).repeat_interleave(2, dim=3)
-    padded = torch.nn.functional.pad(doubled, (0, 1, 0, 1))
-    assert torch.equal(grow(x, (10, 12)), grow.convolution(padded))
+    padded = torch.nn.functional.pad(doubled, (0, 1 - width % 2, 0, 1 - height % 2))
+    plain = grow.convolution(padded)
+    turned = [x, *grow.parameters()]
+    torch.testing.assert_close(grow(x, (height, width)), plain)
+    torch.testing.assert_close(
+        torch.autograd.grad(grow(x, (height, width)).square().sum(), turned),
+        torch.autograd.grad(plain.square().sum(), turned),
+    )
 
 
 def test_last_convolution_is_computed_as_published():

@@ -1,5 +1,6 @@
 """The U-Net of T. Lemsky, "Reimplementing Deep Image Prior" (2022), after Ronneberger et al. (arXiv:1505.04597)."""
 
+import itertools
 from collections.abc import Sequence
 
 import torch
@@ -88,16 +89,33 @@ class Grow(nn.Module):
     """Nearest up-sampling and a 2x2 convolution: (N, C, ceil(H / 2), ceil(W / 2)) -> (N, C', H, W).
 
     The convolution takes one pixel away. Where H or W is even, a zero is added at the lower or right edge first.
+    Computed as one transposed convolution of the small picture, with the same result: nearest up-sampling spreads each
+    pixel over 2x2, a 2x2 convolution over 2x2 again, which is 3x3 with a stride of 2.
     """
 
     def __init__(self, in_channels: int, out_channels: int):
         super().__init__()
         self.convolution = nn.Conv2d(in_channels, out_channels, 2)
+        self.register_buffer("spread", spread_2x2_to_3x3(), persistent=False)
 
     def forward(self, x: Tensor, size: Sequence[int]) -> Tensor:
-        x = F.interpolate(x, scale_factor=2, mode="nearest")
-        missing = (0, size[1] + 1 - x.shape[-1], 0, size[0] + 1 - x.shape[-2])
-        return self.convolution(F.pad(x, missing))
+        weight = self.convolution.weight  # (C', C, 2, 2)
+        spread = (weight.flatten(2) @ self.spread).unflatten(2, (3, 3)).transpose(0, 1)  # (C, C', 3, 3)
+        even = (1 - size[0] % 2, 1 - size[1] % 2)
+        x = F.conv_transpose2d(x, spread, stride=2, padding=1, output_padding=even)
+        # The bias is added to whole rows of pixels: over single ones, and in conv_transpose2d itself, PyTorch takes
+        # longer for it on a CPU, forward and backward, than for the convolution.
+        rows = x.permute(0, 2, 3, 1).flatten(2)  # (N, H, W * C')
+        rows = rows + self.convolution.bias.to(x.dtype).repeat(size[1])
+        return rows.unflatten(2, (size[1], -1)).permute(0, 3, 1, 2)
+
+
+def spread_2x2_to_3x3() -> Tensor:
+    """(4, 9): the weights of the transposed convolution in `Grow` from those of the 2x2 convolution."""
+    spread = torch.zeros(2, 2, 3, 3)
+    for row, column in itertools.product(range(2), repeat=2):
+        spread[row, column, 1 - row : 3 - row, 1 - column : 3 - column] = 1
+    return spread.view(4, 9)
 
 
 def two_convolutions(in_channels: int, out_channels: int, kernel: int) -> nn.Sequential:
