@@ -93,20 +93,22 @@ class Grow(nn.Module):
     pixel over 2x2, a 2x2 convolution over 2x2 again, which is 3x3 with a stride of 2.
     """
 
+    spread: Tensor
+
     def __init__(self, in_channels: int, out_channels: int):
         super().__init__()
         self.convolution = nn.Conv2d(in_channels, out_channels, 2)
         self.register_buffer("spread", spread_2x2_to_3x3(), persistent=False)
 
     def forward(self, x: Tensor, size: Sequence[int]) -> Tensor:
-        weight = self.convolution.weight  # (C', C, 2, 2)
+        weight, bias = self.convolution.parameters()  # (C', C, 2, 2), (C')
         spread = (weight.flatten(2) @ self.spread).unflatten(2, (3, 3)).transpose(0, 1)  # (C, C', 3, 3)
         even = (1 - size[0] % 2, 1 - size[1] % 2)
         x = F.conv_transpose2d(x, spread, stride=2, padding=1, output_padding=even)
         # The bias is added to whole rows of pixels: over single ones, and in conv_transpose2d itself, PyTorch takes
         # longer for it on a CPU, forward and backward, than for the convolution.
         rows = x.permute(0, 2, 3, 1).flatten(2)  # (N, H, W * C')
-        rows = rows + self.convolution.bias.to(x.dtype).repeat(size[1])
+        rows = rows + bias.to(x.dtype).repeat(size[1])
         return rows.unflatten(2, (size[1], -1)).permute(0, 3, 1, 2)
 
 
