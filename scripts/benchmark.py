@@ -1,10 +1,15 @@
 """Times a training step of the published recipe and of this project, in turns in one process.
 
-(a) published: batch of two, float32, contiguous memory, unfused Adam, a plain loop
+(a) published: the 2022 script's recipe in a plain loop: batch of two, float32, contiguous memory, unfused Adam
 (b) bare:      this project's step in a plain loop
 (c) real:      this project as users run it, with Lightning, callbacks and TensorBoard
 
     python scripts/benchmark.py --size 384x256
+    python scripts/benchmark.py --size 384x256 model.activation_checkpointing=true
+    python scripts/benchmark.py --quality
+
+The last one trains (a) and (c) in turns to their ends and prints when (c) is as near to the truth in the hole as (a) is
+at its end. Further arguments are keys of this project's run; (a) never changes.
 """
 
 import argparse
@@ -13,63 +18,126 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
-from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning import Callback, LightningModule, Trainer, seed_everything
+from torch import Tensor, nn
+from torch.nn import functional
 from torch.optim import Adam
+from torch.utils.flop_counter import FlopCounterMode
 
+from dip.callbacks import Animation, Images
 from dip.data import Sample
 from dip.experiment import Experiment, build
 from dip.images import to_pil
+from dip.metrics import psnr
 from dip.schema import register
-from dip.unet import UNet
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 RUN = 1500  # steps of the default recipe, over which a run spreads its pictures
 WARM_UP = 5  # steps that do not count
+MEMORY = Path("/proc/self/status")  # Linux tells there what a process needed at most
 
 
-def published(sample: Sample) -> Callable[[], None]:
-    mask = sample.mask
-    target = sample.target.repeat(2, 1, 1, 1)
-    picture = torch.nn.Parameter(0.1 * torch.rand_like(target))
-    network = UNet(3, 3, 6, (16, 32, 64, 128, 128, 128), 3, 5)
+class Published(nn.Module):
+    """T. Lemsky's U-Net, written plainly: (N, 3, H, W) -> (N, 3, H, W), sides that are multiples of 32."""
+
+    def __init__(self, widths: tuple[int, ...] = (16, 32, 64, 128, 128, 128)):
+        super().__init__()
+        self.down = nn.ModuleList(self.block(i, o, 3) for i, o in zip((3, *widths), widths, strict=False))
+        pairs = list(zip(widths[1:], widths, strict=False))[::-1]
+        self.grow = nn.ModuleList(nn.Conv2d(below, here, 2) for below, here in pairs)
+        self.up = nn.ModuleList(self.block(2 * here, here, 5) for _, here in pairs)
+        self.last = nn.Conv2d(widths[0], 3, 2)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+                nn.init.zeros_(module.bias)  # pyright: ignore[reportArgumentType]
+
+    @staticmethod
+    def block(in_channels: int, out_channels: int, kernel: int) -> nn.Sequential:
+        return nn.Sequential(
+            nn.Conv2d(in_channels, out_channels, kernel, padding=kernel // 2),
+            nn.BatchNorm2d(out_channels),
+            nn.LeakyReLU(),
+            nn.Conv2d(out_channels, out_channels, kernel, padding=kernel // 2),
+            nn.BatchNorm2d(out_channels),
+            nn.LeakyReLU(),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        size, skips = x.shape[-2:], []
+        for down in self.down:
+            x = down(functional.max_pool2d(x, 2) if skips else x)
+            skips.append(x)
+        skips.pop()
+        for grow, up in zip(self.grow, self.up, strict=True):
+            x = grow(functional.pad(functional.interpolate(x, scale_factor=2), (0, 1, 0, 1)))
+            x = up(torch.cat([x, skips.pop()], dim=1))
+        # The resize to the size it has already is the published script's own.
+        return functional.interpolate(self.last(functional.pad(x, (0, 1, 0, 1))), size=size, mode="bilinear")
+
+
+def published(sample: Sample, device: torch.device) -> Callable[[], Tensor]:
+    """(a): a function that trains one step and returns the loss's output, (2, 3, H, W)."""
+    target, mask = sample.target.repeat(2, 1, 1, 1).to(device), sample.mask.to(device)
+    picture = nn.Parameter(0.1 * torch.rand_like(target))
+    network = Published().to(device)
     optimizer = Adam([picture, *network.parameters()], lr=0.1, fused=False, foreach=False)
 
-    def step() -> None:
-        loss = torch.nn.functional.mse_loss(network(picture) * mask, target)
+    def step() -> Tensor:
+        output = network(picture)
+        loss = functional.mse_loss(output * mask, target)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
+        return output
 
     return step
 
 
-def bare(experiment: Experiment) -> Callable[[], None]:
-    prior, (target, mask, _) = experiment.prior, experiment.data.sample
+def bare(experiment: Experiment) -> Callable[[], Tensor]:
+    """(b): a function that trains one step of the experiment, without its trainer, and returns the output."""
+    device = experiment.trainer.strategy.root_device
+    prior, (target, mask, _) = experiment.prior.to(device), experiment.data.sample
+    target, mask = target.to(device), mask.to(device)
     optimizer = prior.configure_optimizers()
 
-    def step() -> None:
+    def step() -> Tensor:
         with experiment.trainer.precision_plugin.forward_context():
-            loss = prior.loss(prior(), target, mask)
+            loss, output = prior.judge(target, mask)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
+        return output
 
     return step
+
+
+def wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
 
 
 class Turns(Callback):
-    """Lets the others have a block of steps after each of its trainer's own; `milliseconds` a step, by name."""
+    """Lets the others have a block of steps after each block of its trainer's own; `milliseconds` a step, by name."""
 
-    def __init__(self, others: dict[str, Callable[[], None]], steps: int):
+    def __init__(self, others: dict[str, Callable[[], Any]], steps: int):
         self.others = others
         self.steps = steps
         self.milliseconds: dict[str, list[float]] = {name: [] for name in [*others, "c real"]}
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        for callback in trainer.callbacks:  # pyright: ignore[reportAttributeAccessIssue]
+            if isinstance(callback, Images | Animation):
+                # As many pictures as a whole run has on average; its first steps have more.
+                callback.steps = set(range(WARM_UP, trainer.max_steps, RUN // callback.count))
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Sample, batch_idx: int
@@ -78,69 +146,300 @@ class Turns(Callback):
         if since_warm_up < 0 or since_warm_up % self.steps:
             return
         if since_warm_up > 0:
-            self.note("c real", self.started)
+            self.note("c real", self.started, batch.mask.device)
         for name, step in self.others.items():
             started = time.perf_counter()
             for _ in range(self.steps):
                 step()
             if since_warm_up > 0:
-                self.note(name, started)
+                self.note(name, started, batch.mask.device)
+            wait(batch.mask.device)
         self.started = time.perf_counter()
 
-    def note(self, name: str, started: float) -> None:
+    def note(self, name: str, started: float, device: torch.device) -> None:
+        wait(device)
         self.milliseconds[name].append(1000 * (time.perf_counter() - started) / self.steps)
 
 
-def configuration(image: Path, steps: int, overrides: list[str]) -> DictConfig:
-    """The default configuration, with as many pictures a step as a whole run has on average."""
+def clocked(callbacks: list[Callback]) -> dict[str, float]:
+    """Seconds that each callback spends after the steps, by its name, from now on."""
+    seconds = dict.fromkeys((type(callback).__name__ for callback in callbacks), 0.0)
+
+    def clock(name: str, act: Callable[..., None]) -> Callable[..., None]:
+        def timed(*arguments: Any) -> None:
+            started = time.perf_counter()
+            act(*arguments)
+            seconds[name] += time.perf_counter() - started
+
+        return timed
+
+    for callback in callbacks:
+        callback.on_train_batch_end = clock(type(callback).__name__, callback.on_train_batch_end)
+    return seconds
+
+
+def configuration(overrides: list[str]) -> DictConfig:
     with initialize_config_dir(str(CONFIGS), version_base="1.3"):
-        data = ["data=random_pixels", f"data.image='{image}'", "data.mask.known_share=0.9"]
-        cfg = compose("train", [*data, *overrides, f"trainer.max_steps={steps}"])
-    for kind in (cfg.callbacks.images, cfg.callbacks.animation):
-        kind.count = max(1, round(kind.count * steps / RUN))
-    return cfg
+        return compose("train", overrides)
 
 
-def measure(height: int, width: int, steps: int, repeats: int, overrides: list[str], folder: Path) -> dict[str, Any]:
-    """Milliseconds a step by name, in `repeats` blocks of `steps` each, and what they were measured on."""
+def on_noise(folder: Path, width: int, height: int, steps: int, overrides: list[str]) -> DictConfig:
+    """The default configuration for a picture of noise."""
     to_pil(torch.rand(1, 3, height, width)).save(folder / "picture.png")
-    cfg = configuration(folder / "picture.png", WARM_UP + steps * repeats, overrides)
-    real = build(cfg, folder / "real")
-    others = {"a published": published(real.data.sample), "b bare": bare(build(cfg, folder / "bare"))}
-    turns = Turns(others, steps)
+    to_pil((torch.rand(1, 1, height, width) < 0.9).float()).save(folder / "mask.png")
+    files = [f"data.image='{folder}/picture.png'", f"data.mask='{folder}/mask.png'"]
+    return configuration([*files, *overrides, f"trainer.max_steps={steps}"])
+
+
+def time_steps(width: int, height: int, steps: int, repeats: int, overrides: list[str], folder: Path) -> dict[str, Any]:
+    """Milliseconds a step by name, in `repeats` blocks of `steps` each, and those of the callbacks."""
+    last = WARM_UP + steps * repeats
+    cfg = on_noise(folder, width, height, last, overrides)
+    real, alone = build(cfg, folder / "real"), build(cfg, folder / "bare")
+    device = real.trainer.strategy.root_device
+    turns = Turns({"a published": published(real.data.sample, device), "b bare": bare(alone)}, steps)
+    seconds = clocked(real.callbacks)
     real.trainer.callbacks.append(turns)  # pyright: ignore[reportAttributeAccessIssue]
     real.trainer.fit(real.prior, datamodule=real.data)
     return {
-        "device": str(real.trainer.strategy.root_device),
-        "threads": torch.get_num_threads(),
-        "torch": torch.__version__,
+        "device": name(device),
         "precision": real.cfg.trainer.precision,
-        "size": f"{width}x{height}",
         "milliseconds": turns.milliseconds,
+        "callbacks": {callback: 1000 * spent / last for callback, spent in seconds.items()},
     }
 
 
-def report(measured: dict[str, Any]) -> str:
+def name(device: torch.device) -> str:
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{device.type} ({torch.backends.cpu.get_cpu_capability()}, {torch.get_num_threads()} threads)"
+
+
+class Peak(NamedTuple):
+    """What `peak` trains, for `steps` steps."""
+
+    variant: str
+    width: int
+    height: int
+    overrides: list[str]
+    steps: int = 3
+
+
+def peak(job: Peak) -> int:
+    """Bytes that a process of its own needed at most, the program itself included."""
+    register()
+    with tempfile.TemporaryDirectory() as folder:
+        real = build(on_noise(Path(folder), job.width, job.height, job.steps, job.overrides), Path(folder, "run"))
+        device = real.trainer.strategy.root_device
+        if job.variant == "c real":
+            real.trainer.fit(real.prior, datamodule=real.data)
+        else:
+            step = published(real.data.sample, device) if job.variant == "a published" else bare(real)
+            for _ in range(job.steps):
+                step()
+        if device.type == "cuda":
+            return torch.cuda.max_memory_allocated(device)
+        (line,) = [line for line in MEMORY.read_text().splitlines() if line.startswith("VmHWM:")]
+        return 1024 * int(line.split()[1])
+
+
+def bytes_per_pixel(variant: str, width: int, height: int, overrides: list[str]) -> float:
+    """How much more memory a pixel takes: between a quarter of the picture and all of it."""
+    jobs = [Peak(variant, width // 2, height // 2, overrides), Peak(variant, width, height, overrides)]
+    # One process for each: memory that an earlier one gave back would be counted again.
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn"), max_tasks_per_child=1) as pool:
+        small, large = pool.map(peak, jobs)
+    return (large - small) / (width * height - jobs[0].width * jobs[0].height)
+
+
+def floor(width: int, height: int, overrides: list[str], folder: Path) -> dict[str, float]:
+    """What a step of (b) computes and moves at least, and how fast this machine does either."""
+    experiment = build(on_noise(folder, width, height, 1, overrides), folder / "floor")
+    step = bare(experiment)
+    kept: dict[int, int] = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        kept[tensor.data_ptr()] = tensor.nbytes
+        return tensor
+
+    with FlopCounterMode(display=False) as counter, torch.autograd.graph.saved_tensors_hooks(keep, lambda kept: kept):
+        step()
+    device = experiment.trainer.strategy.root_device
+    dtype = torch.bfloat16 if experiment.cfg.trainer.precision.startswith("bf16") else torch.float32
+    parameters = sum(parameter.nbytes for parameter in experiment.prior.parameters())
+    return {
+        "gflop": counter.get_total_flops() / 1e9,
+        # What the backward pass needs is written and read once; Adam reads four numbers a weight and writes three.
+        "gb": (2 * sum(kept.values()) + 7 * parameters) / 1e9,
+        "gflop_per_ms": matrix_rate(device, dtype),
+        "gb_per_ms": copy_rate(device),
+    }
+
+
+def matrix_rate(device: torch.device, dtype: torch.dtype, side: int = 2048) -> float:
+    """GFLOP a millisecond of a large matrix product."""
+    left, right = (torch.rand(side, side, device=device, dtype=dtype) for _ in range(2))
+    return 2 * side**3 / 1e9 / quickest(lambda: left @ right, device)
+
+
+def copy_rate(device: torch.device, megabytes: int = 512) -> float:
+    """GB a millisecond, read and written, of a copy larger than any cache."""
+    source = torch.rand(megabytes * 2**18, device=device)
+    target = torch.empty_like(source)
+    return 2 * source.nbytes / 1e9 / quickest(lambda: target.copy_(source), device)
+
+
+def quickest(act: Callable[[], Any], device: torch.device, times: int = 10) -> float:
+    """Milliseconds that `act` takes when nothing disturbs it."""
+
+    def once() -> float:
+        started = time.perf_counter()
+        act()
+        wait(device)
+        return 1000 * (time.perf_counter() - started)
+
+    return min(once() for _ in range(times))
+
+
+def report_steps(measured: dict[str, Any]) -> str:
     medians = {name: statistics.median(blocks) for name, blocks in measured["milliseconds"].items()}
-    lines = ["{size} on {device}, {threads} threads, torch {torch}, {precision}".format(**measured)]
-    for name, median in medians.items():
-        lines.append(f"{name:12} {median:8.1f} ms a step   {medians['a published'] / median:5.2f} times (a)")
-    lines.append(f"Lightning and callbacks: {100 * (medians['c real'] / medians['b bare'] - 1):.1f} % over (b)")
+    callbacks = measured["callbacks"]
+    most = ", ".join(f"{kind} {spent:.2f}" for kind, spent in callbacks.items() if spent >= 0.01)
+    lightning = medians["c real"] - medians["b bare"] - sum(callbacks.values())
+    lines = ["{size} on {device}, torch {torch}, {precision}".format(**measured)]
+    for variant, median in medians.items():
+        memory = measured["bytes_per_pixel"].get(variant)
+        lines.append(
+            f"{variant:12} {median:8.1f} ms a step {medians['a published'] / median:7.2f} times (a)"
+            + (f" {memory:7.0f} bytes a pixel" if memory else "")
+        )
+    lines += [
+        f"(c) over (b)  {100 * (medians['c real'] / medians['b bare'] - 1):7.1f} %",
+        f"  callbacks   {sum(callbacks.values()):8.2f} ms a step: {most}",
+        f"  Lightning   {lightning:8.2f} ms a step, the rest",
+    ]
+    least = measured["floor"]
+    computing, moving = least["gflop"] / least["gflop_per_ms"], least["gb"] / least["gb_per_ms"]
+    lines += [
+        f"floor of (b)  {computing:7.1f} ms for {least['gflop']:.1f} GFLOP at {least['gflop_per_ms']:.2f} TFLOP/s",
+        f"              {moving:7.1f} ms for {least['gb']:.2f} GB at {1000 * least['gb_per_ms']:.0f} GB/s",
+    ]
     return "\n".join(lines)
+
+
+class Race(Callback):
+    """After each block of its trainer's steps trains (a) as far in its own run; `curves` of (step, seconds, dB)."""
+
+    def __init__(self, step: Callable[[], Tensor], steps: int, blocks: int):
+        self.step = step
+        self.steps = steps
+        self.blocks = blocks
+        self.curves: dict[str, list[tuple[int, float, float]]] = {"a published": [(0, 0, 0)], "c real": [(0, 0, 0)]}
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.started = time.perf_counter()
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Sample, batch_idx: int
+    ) -> None:
+        done = trainer.global_step * self.blocks // trainer.max_steps
+        if (trainer.global_step - 1) * self.blocks // trainer.max_steps == done:
+            return
+        with trainer.precision_plugin.forward_context():
+            output = self.timed("c real", pl_module.draw)  # pyright: ignore[reportArgumentType]
+        self.note("c real", trainer.global_step, output, batch)
+        steps = self.steps * done // self.blocks - self.curves["a published"][-1][0]
+        self.started = time.perf_counter()
+        for _ in range(steps - 1):
+            self.step()
+        output = self.timed("a published", self.step)
+        self.note("a published", self.curves["a published"][-1][0] + steps, output, batch)
+        self.started = time.perf_counter()
+
+    def timed(self, name: str, act: Callable[[], Tensor]) -> Tensor:
+        output = act()
+        wait(output.device)
+        self.seconds = self.curves[name][-1][1] + time.perf_counter() - self.started
+        return output
+
+    def note(self, name: str, step: int, output: Tensor, sample: Sample) -> None:
+        assert sample.truth is not None
+        quality = psnr(output[:1].detach(), sample.truth, ~sample.mask.bool())
+        self.curves[name].append((step, self.seconds, quality))
+        print(f"{name:12} step {step:5} {self.seconds:8.1f} s {quality:6.2f} dB in the hole", flush=True)
+
+
+def race(overrides: list[str], steps: int, blocks: int, folder: Path) -> dict[str, Any]:
+    """Both curves, on the example of this project or on the picture, mask and truth in `overrides`."""
+    real = build(configuration(overrides), folder / "real")
+    device = real.trainer.strategy.root_device
+    if real.data.sample.truth is None:
+        raise SystemExit("--quality needs the truth under the hole; give data.truth=PATH")
+    turns = Race(published(real.data.sample, device), steps, blocks)
+    real.trainer.callbacks.append(turns)  # pyright: ignore[reportAttributeAccessIssue]
+    real.trainer.fit(real.prior, datamodule=real.data)
+    return {"device": name(device), "precision": real.cfg.trainer.precision, "curves": turns.curves}
+
+
+def report_race(measured: dict[str, Any]) -> str:
+    theirs, ours = measured["curves"]["a published"], measured["curves"]["c real"]
+    lines = ["raw output in the hole, on {device}, torch {torch}, {precision}".format(**measured)]
+    for point, (step, seconds, quality) in (
+        ("at its end", theirs[-1]),
+        ("at its best", max(theirs, key=lambda point: point[2])),
+    ):
+        lines.append(f"(a) {point:11} {quality:6.2f} dB after {step} steps and {seconds:.0f} s")
+        reached = next((point for point in ours if point[2] >= quality), None)
+        if reached is None:
+            lines.append("    (c) never gets there")
+        else:
+            lines.append(
+                f"    (c) is there after {reached[0]} steps and {reached[1]:.1f} s, "
+                f"{seconds / reached[1]:.0f} times sooner"
+            )
+    step, seconds, quality = ours[-1]
+    return "\n".join([*lines, f"(c) at its end  {quality:6.2f} dB after {step} steps and {seconds:.0f} s"])
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--size", default="384x256", help="width and height in pixels (%(default)s)")
-    parser.add_argument("--steps", type=int, default=10, help="steps in a block (%(default)s)")
+    parser.add_argument("--size", default="384x256", help="width and height, multiples of 64 (%(default)s)")
+    parser.add_argument("--model", default="unet", help="this project's network, one of configs/model (%(default)s)")
+    parser.add_argument("--steps", type=int, default=48, help="steps in a block, with one picture (%(default)s)")
     parser.add_argument("--repeats", type=int, default=5, help="blocks of each (%(default)s)")
-    parser.add_argument("--json", type=Path, help="write every block's figures to this file")
+    parser.add_argument(
+        "--no-memory", action="store_true", help="leave out the memory, which is measured on Linux only"
+    )
+    parser.add_argument("--quality", action="store_true", help="time to quality instead of the time of a step")
+    parser.add_argument("--published-steps", type=int, default=6000, help="with --quality: steps of (a) (%(default)s)")
+    parser.add_argument(
+        "--blocks", type=int, default=150, help="with --quality: turns and points of a curve (%(default)s)"
+    )
+    parser.add_argument("--json", type=Path, help="write every figure to this file")
     parser.add_argument("overrides", nargs="*", help="keys of this project's run, such as model.depth=5")
-    arguments = parser.parse_args()
+    arguments = parser.parse_intermixed_args()
     width, height = map(int, arguments.size.split("x"))
+    if width % 64 or height % 64:
+        parser.error(f"--size {arguments.size}: (a) at half the size needs sides that are multiples of 64")
+    overrides = [f"model={arguments.model}", *arguments.overrides]
+    seed_everything(0, verbose=False)
     with tempfile.TemporaryDirectory() as folder:
-        measured = measure(height, width, arguments.steps, arguments.repeats, arguments.overrides, Path(folder))
-    print(report(measured))
+        if arguments.quality:
+            measured = race(overrides, arguments.published_steps, arguments.blocks, Path(folder)) | {
+                "torch": torch.__version__
+            }
+        else:
+            measured = {
+                "size": arguments.size,
+                "torch": torch.__version__,
+                **time_steps(width, height, arguments.steps, arguments.repeats, overrides, Path(folder)),
+                "floor": floor(width, height, overrides, Path(folder)),
+                "bytes_per_pixel": {},
+            }
+            if not arguments.no_memory:
+                for variant in measured["milliseconds"]:
+                    measured["bytes_per_pixel"][variant] = bytes_per_pixel(variant, width, height, overrides)
+    print(report_race(measured) if arguments.quality else report_steps(measured))
     if arguments.json:
         arguments.json.write_text(json.dumps(measured, indent=2) + "\n")
 

@@ -14,7 +14,7 @@ GRAPH = {
     "losses": set(),
     "metrics": set(),
     "module": {"data"},
-    "callbacks": {"data", "images", "metrics"},
+    "callbacks": {"data", "images", "metrics", "module"},
     "schema": set(),
     "command": set(),
     "experiment": {"callbacks", "command", "data", "module"},

@@ -79,3 +79,11 @@ def test_a_tiny_picture_is_refused():
 def test_grey_files_give_one_channel(tmp_path, mask):
     Image.fromarray(np.arange(1280, dtype=np.uint32).reshape(32, 40).astype(np.uint8)).save(tmp_path / "grey.png")
     assert picture(tmp_path / "grey.png", mask).target.shape == (1, 1, 32, 40)
+
+
+def test_the_sample_moves_to_the_device_once():
+    example = data.example("coffee", 48, 32, lambda height, width: masks.random_pixels(height, width, 0.5, seed=0))
+    first, second = (example.transfer_batch_to_device(example.sample, torch.device("meta"), 0) for _ in range(2))
+    assert first is second
+    assert {tensor.device.type for tensor in first} == {"meta"}
+    assert example.sample.target.device.type == "cpu"

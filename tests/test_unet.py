@@ -89,3 +89,24 @@ def test_a_depth_that_is_too_large_names_one_that_works():
     with pytest.raises(ValueError, match=r"16x20 is too small for model.depth=6, .* set model.depth=4 or less"):
         UNet(1, 1, 6, (2,))(torch.rand(1, 1, 20, 16))
     UNet(1, 1, 4, (2,))(torch.rand(1, 1, 20, 16))
+
+
+@pytest.mark.parametrize("depth", [1, 3])
+def test_activation_checkpointing_keeps_less_and_changes_no_gradient(depth):
+    def gradients_and_kept(activation_checkpointing: bool) -> tuple[tuple[torch.Tensor, ...], int]:
+        torch.manual_seed(0)
+        network = UNet(3, 3, depth, (8, 16), activation_checkpointing=activation_checkpointing)
+        kept = {}
+
+        def keep(tensor: torch.Tensor) -> torch.Tensor:
+            kept[tensor.data_ptr()] = tensor.nbytes
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            loss = network(torch.rand(1, 3, 37, 42)).square().mean()
+        return torch.autograd.grad(loss, list(network.parameters())), sum(kept.values())
+
+    whole, much = gradients_and_kept(False)
+    recomputed, little = gradients_and_kept(True)
+    torch.testing.assert_close(recomputed, whole, rtol=0, atol=0)
+    assert little < 0.5 * much

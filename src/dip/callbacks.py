@@ -13,11 +13,12 @@ from PIL import Image
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.callbacks import TQDMProgressBar
 from pytorch_lightning.loggers import TensorBoardLogger
-from torch import Tensor
+from torch import Tensor, nn
 
 from dip import images
 from dip.data import Sample
 from dip.metrics import biharmonic, psnr, ssim
+from dip.module import DeepImagePrior
 
 log = logging.getLogger(__name__)
 
@@ -148,6 +149,43 @@ class Interruption(Callback):
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         signal.signal(signal.SIGINT, self.before)
+
+
+class Judging(nn.Module):
+    """(target, mask) -> (loss, output) of a prior: a module of its own, since a capture needs its parameters."""
+
+    def __init__(self, prior: DeepImagePrior):
+        super().__init__()
+        self.prior = prior
+
+    def forward(self, target: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        return self.prior.judge(target, mask)
+
+
+class CudaGraph(Callback):
+    """Captures forward and backward pass before the first step, and replays them: two launches instead of hundreds.
+
+    On a GPU a step of this network waits for its launches more than for its arithmetic. The optimizer stays outside,
+    so that its learning rate may change. Does nothing without CUDA; what cannot be captured, such as a network that
+    waits for the GPU, runs as it is, and the log says so.
+    """
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Sample, batch_idx: int) -> None:
+        if batch_idx > 0 or batch.target.device.type != "cuda":
+            return
+        assert isinstance(pl_module, DeepImagePrior)
+        judging = Judging(pl_module)
+        try:
+            with trainer.precision_plugin.forward_context():
+                torch.set_autocast_cache_enabled(False)  # a cast from before the capture would never be renewed
+                torch.cuda.make_graphed_callables(judging, (batch.target, batch.mask), allow_unused_input=True)
+        except RuntimeError as error:
+            log.warning("The step runs without a CUDA graph, which is slower: %s", " ".join(str(error).split()))
+        else:
+            pl_module.judge = judging.forward
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        vars(pl_module).pop("judge", None)  # frees the graph, and the module can be copied and pickled again
 
 
 class Results(Callback):

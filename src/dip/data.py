@@ -1,7 +1,7 @@
 """The one sample that the prior is trained on."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from pytorch_lightning import LightningDataModule
@@ -48,6 +48,13 @@ class SingleSample(LightningDataModule):
         if sample.mask.all():
             raise ValueError("data.mask has no hole; a mask file may be the other way round, see data.hole")
         self.sample = sample
+        self.moved = sample
+
+    def transfer_batch_to_device(self, batch: Sample, device: torch.device, dataloader_idx: int) -> Any:
+        """The sample moves to the device once; every step gets the same tensors."""
+        if self.moved.target.device != device:
+            self.moved = super().transfer_batch_to_device(batch, device, dataloader_idx)
+        return self.moved
 
     def train_dataloader(self) -> DataLoader:
         assert self.trainer is not None

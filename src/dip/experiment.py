@@ -101,6 +101,7 @@ def build(cfg: DictConfig, folder: Path) -> Experiment:
         callbacks=callbacks,
         default_root_dir=folder,
         devices=1,
+        benchmark=not cfg.trainer.deterministic,  # cuDNN tries its algorithms, since the size never changes
         max_epochs=1,  # all steps are one epoch
         enable_model_summary=False,
     )

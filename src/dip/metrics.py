@@ -3,13 +3,14 @@
 import torch
 from skimage.restoration import inpaint_biharmonic
 from torch import Tensor
-from torchmetrics.functional.image import peak_signal_noise_ratio, structural_similarity_index_measure
+from torchmetrics.functional.image import structural_similarity_index_measure
 
 
 def psnr(output: Tensor, truth: Tensor, region: Tensor) -> float:
     """Peak signal-to-noise ratio in dB over all channels of the region."""
-    inside = region.expand_as(truth)
-    return peak_signal_noise_ratio(output.float().clamp(0, 1)[inside], truth.float()[inside], data_range=1.0).item()
+    # Multiplied with the region, not picked out by it, which takes twenty times as long.
+    error = (output.float().clamp(0, 1) - truth.float()).square() * region
+    return -10 * (error.sum(dtype=torch.float64) / (region.sum() * truth.shape[1])).log10().item()
 
 
 def ssim(output: Tensor, truth: Tensor, region: Tensor) -> float:

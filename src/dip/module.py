@@ -42,9 +42,14 @@ class DeepImagePrior(LightningModule):
         self.input.train()
         return picture
 
-    def training_step(self, sample: Sample) -> dict[str, Tensor]:
+    def judge(self, target: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """The loss of a new output, and that output: what `dip.callbacks.CudaGraph` captures of a step."""
         output = self()
-        return {"loss": self.loss(output, sample.target, sample.mask), "output": output.detach()}
+        return self.loss(output, target, mask), output
+
+    def training_step(self, sample: Sample) -> dict[str, Tensor]:
+        loss, output = self.judge(sample.target, sample.mask)
+        return {"loss": loss, "output": output.detach()}
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return self.optimizer(self.parameters())

@@ -83,6 +83,7 @@ class UNet(Target):
     decoder_kernel: int
     output: Output
     output_gain: float
+    activation_checkpointing: bool
 
 
 @dataclass
@@ -142,6 +143,7 @@ class Checkpoint(Target):
 @dataclass
 class Callbacks:
     interruption: Target
+    graph: Target | None
     progress: Progress
     images: Images | None
     results: Target

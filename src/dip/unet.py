@@ -1,11 +1,13 @@
 """The U-Net of T. Lemsky, "Reimplementing Deep Image Prior" (2022), after Ronneberger et al. (arXiv:1505.04597)."""
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 OUTPUTS = {"linear": nn.Identity, "sigmoid": nn.Sigmoid}
 
@@ -19,6 +21,8 @@ class UNet(nn.Module):
     output_gain: what the initial weights of the last convolution are multiplied by. As published (1) the untrained
     network draws patches of strong colour, and one that lies in the hole stays there, since no known pixel objects;
     with a small gain it draws a plain grey, and whatever appears in the hole has been learned.
+    activation_checkpointing: a level keeps its inputs for the backward pass and computes what lies within anew (Chen et
+    al., arXiv:1604.06174): less memory, one more forward pass, the same gradients.
     Raises ValueError for an argument that breaks these rules, and for a picture that is too small.
     """
 
@@ -32,6 +36,7 @@ class UNet(nn.Module):
         decoder_kernel: int = 5,
         output: str = "linear",
         output_gain: float = 1.0,
+        activation_checkpointing: bool = False,
     ):
         super().__init__()
         if depth < 1:
@@ -48,6 +53,7 @@ class UNet(nn.Module):
                 f"model.output_gain={output_gain}, but a network that starts at zero or below cannot learn"
             )
         self.depth = depth
+        self.activation_checkpointing = activation_checkpointing
         levels = [widths[min(level, len(widths) - 1)] for level in range(depth)]
         self.encode = nn.ModuleList(
             two_convolutions(i, o, encoder_kernel) for i, o in zip([in_channels, *levels], levels, strict=False)
@@ -66,15 +72,20 @@ class UNet(nn.Module):
         self.check_size(*x.shape[-2:])
         skips = []
         for encode in self.encode[:-1]:
-            x = encode(x)  # (N, widths[level], ceil(H / 2^level), ceil(W / 2^level))
+            x = self.keep(encode, x)  # (N, widths[level], ceil(H / 2^level), ceil(W / 2^level))
             skips.append(x)
             x = F.max_pool2d(x, 2, ceil_mode=True)
-        x = self.encode[-1](x)
+        x = self.keep(self.encode[-1], x)
         for grow, decode in zip(self.grow, self.decode, strict=True):
-            skip = skips.pop()
-            x = decode(torch.cat([grow(x, skip.shape[-2:]), skip], dim=1))
+            x = self.keep(join, grow, decode, x, skips.pop())
         picture = self.to_picture(x)[..., 1:, 1:]  # so that, as published, it is padded below and to the right only
         return self.bound(picture.float())  # bfloat16 is too coarse for a picture
+
+    def keep(self, level: Callable[..., Tensor], *inputs: Any) -> Tensor:
+        """level(*inputs), with everything kept for the backward pass, or the inputs only."""
+        if self.activation_checkpointing and torch.is_grad_enabled():
+            return checkpoint(level, *inputs, use_reentrant=False, preserve_rng_state=False)  # pyright: ignore[reportReturnType]
+        return level(*inputs)
 
     def check_size(self, height: int, width: int) -> None:
         if min(height, width) <= 2 ** (self.depth - 1):
@@ -83,6 +94,11 @@ class UNet(nn.Module):
                 f"a picture of {width}x{height} is too small for model.depth={self.depth}, which needs more than "
                 f"{2 ** (self.depth - 1)} pixels a side; set model.depth={max(deepest, 1)} or less"
             )
+
+
+def join(grow: nn.Module, decode: nn.Module, x: Tensor, skip: Tensor) -> Tensor:
+    """One level of the decoder: what comes from below, grown to the size of the skip connection, and both decoded."""
+    return decode(torch.cat([grow(x, skip.shape[-2:]), skip], dim=1))
 
 
 class Grow(nn.Module):
