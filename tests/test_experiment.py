@@ -72,6 +72,7 @@ def leaves(cfg, prefix=""):
 def test_every_key_is_tried(config):
     # A new key belongs to KNOBS, or it is tried where its effect can be seen, and is named here.
     elsewhere = {
+        "model.activation_checkpointing",  # memory: below and test_unet
         "name",  # the folder: test_command
         "optimizer.fused",  # speed
         "trainer.accelerator",  # the machine
@@ -84,6 +85,30 @@ def test_every_key_is_tried(config):
     visible = ("data.", "callbacks.")  # test_data, test_masks, test_callbacks
     keys = {key for key in leaves(config()) if not key.startswith(visible)}
     assert keys == KNOBS.keys() | elsewhere
+
+
+def test_activation_checkpointing_changes_no_loss(losses):
+    assert losses("model.activation_checkpointing=true") == losses()
+
+
+def test_in_bfloat16_the_loss_the_picture_and_the_optimizer_stay_in_float32(config, tmp_path):
+    class Types(Callback):
+        def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+            state = trainer.optimizers[0].state
+            self.seen = {outputs["loss"].dtype, outputs["output"].dtype, *(p.dtype for p in pl_module.parameters())}
+            self.seen |= {tensor.dtype for moments in state.values() for tensor in moments.values()}
+            self.seen |= {parameter.grad.dtype for parameter in pl_module.parameters() if parameter.grad is not None}
+
+    experiment = build(config("trainer.precision=bf16-mixed"), tmp_path)
+    within = set()
+    for module in experiment.prior.model.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.register_forward_hook(lambda module, inputs, output: within.add(inputs[0].dtype))
+    types = Types()
+    experiment.trainer.callbacks = [types]
+    experiment.trainer.fit(experiment.prior, datamodule=experiment.data)
+    assert within == {torch.bfloat16}  # so that this test sees mixed precision at all
+    assert types.seen == {torch.float32}
 
 
 @pytest.mark.parametrize("override", ["data.mask.known_share=0.4", "data.mask.seed=1"])

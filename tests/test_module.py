@@ -8,7 +8,7 @@ from dip.data import Sample
 from dip.inputs import LearnedInput
 from dip.losses import masked_mse
 from dip.module import DeepImagePrior
-from dip.unet import UNet
+from dip.unet import Grow, UNet
 
 MASK = torch.ones(1, 1, 32, 32)
 MASK[..., 8:20, 8:20] = 0
@@ -54,3 +54,24 @@ def test_the_input_learns_in_the_hole_only_where_known_pixels_reach():
     reached = module.input.picture.grad.abs().sum(dim=1)[0] > 0
     assert not reached[9:19, 9:19].any()
     assert reached[8, 8:20].all()
+
+
+def test_activations_stay_in_channels_last_order():
+    # A layer that fell back to the other order would copy its whole picture, forward and backward.
+    module = prior(UNet(3, 3, depth=3, widths=(8, 16)))
+    orders = {}
+
+    def note(name):
+        def hook(layer, inputs, output):
+            tensors = [*(tensor for tensor in inputs if isinstance(tensor, torch.Tensor)), output]
+            orders[name] = [tensor.is_contiguous(memory_format=torch.channels_last) for tensor in tensors]
+
+        return hook
+
+    for name, layer in module.model.named_modules():
+        if not list(layer.children()) or isinstance(layer, Grow):
+            layer.register_forward_hook(note(name))
+    module.training_step(Sample(TARGET, MASK, None))
+    del orders["bound"]  # after the cut of the last convolution's padding
+    assert len(orders) > 20
+    assert all(all(flags) for flags in orders.values()), orders
