@@ -107,7 +107,7 @@ def bare(experiment: Experiment) -> Callable[[], Tensor]:
     device = experiment.trainer.strategy.root_device
     prior, (target, mask, _) = experiment.prior.to(device), experiment.data.sample
     target, mask = target.to(device), mask.to(device)
-    optimizer = prior.configure_optimizers()
+    optimizer = prior.configure_optimizers()["optimizer"]
 
     def step() -> Tensor:
         with experiment.trainer.precision_plugin.forward_context():

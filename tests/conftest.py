@@ -15,9 +15,17 @@ from PIL import Image
 from dip.schema import register
 
 REPOSITORY = Path(__file__).parent.parent
+# What makes each choice tiny; all others are tiny anyway.
+TINY_MODELS = {
+    "unet": ["model.depth=2", "model.widths=[4,6]"],
+    "unet_linear": ["model.depth=2", "model.widths=[4,6]"],
+    "skip": ["model.down=[4,6]", "model.up=[4,6]", "model.skip=[2,0]"],
+    "resnet": ["model.blocks=2", "model.features=4"],
+    "deep_decoder": ["model.features=[6,6,6]", "input=noise", "input.reduction=4"],
+    "any": [],
+}
 TINY = [
-    "model.depth=2",
-    "model.widths=[4,6]",
+    *TINY_MODELS["unet"],
     "trainer.max_steps=3",
     "trainer.accelerator=cpu",
     "trainer.precision=32-true",
@@ -56,7 +64,8 @@ def config(photograph: Path, mask: Path) -> Callable[..., DictConfig]:
             own = [f"data.image={photograph}", f"data.mask={mask}", f"data.truth={photograph}"]
             if any(override.startswith("data=") for override in overrides):
                 own = own[:1]
-            tiny = [key for key in TINY if "model=any" not in overrides or not key.startswith("model.")]
+            (network,) = [key.removeprefix("model=") for key in overrides if key.startswith("model=")] or ["unet"]
+            tiny = [key for key in TINY if not key.startswith("model.")] + TINY_MODELS[network]
             return compose("train", [*tiny, *own, *overrides])
 
     return composed

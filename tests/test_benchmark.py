@@ -7,7 +7,7 @@ import pytest
 import torch
 from conftest import REPOSITORY, TINY
 
-from dip.unet import UNet
+from dip.nets.unet import UNet
 
 SCRIPT = REPOSITORY / "scripts" / "benchmark.py"
 OURS = [key for key in TINY if not key.startswith("trainer.max_steps")]

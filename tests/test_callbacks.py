@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from dip.callbacks import CudaGraph, Progress, growing_steps
+from dip.callbacks import CudaGraph, Progress, WeightJitter, growing_steps
 from dip.experiment import build, repair
 from dip.module import DeepImagePrior
 
@@ -117,3 +117,16 @@ def test_nothing_is_captured_on_a_cpu(config, tmp_path, monkeypatch):
     monkeypatch.delattr(torch.cuda, "make_graphed_callables")
     run(config(), tmp_path / "run")
     assert metrics(tmp_path / "run")["steps"] == 3
+
+
+def test_weight_jitter_moves_the_convolutions_by_its_share_and_nothing_else(config, tmp_path):
+    prior = build(config("model.widths=[16,16]"), tmp_path).prior
+    before = {name: tensor.clone() for name, tensor in prior.state_dict().items()}
+    WeightJitter(share=0.02).on_train_batch_start(None, prior, None, 0)
+    moved = {name for name, tensor in prior.state_dict().items() if not torch.equal(tensor, before[name])}
+    assert moved == {name for name, tensor in before.items() if tensor.dim() == 4 and "model" in name}
+    for name in moved:
+        share = (prior.state_dict()[name] - before[name]).std() / before[name].std()
+        assert 0.01 < share < 0.03
+    with pytest.raises(ValueError, match=r"callbacks\.weight_jitter\.share=-1"):
+        WeightJitter(share=-1)

@@ -8,24 +8,76 @@ from omegaconf import OmegaConf
 from PIL import Image
 from pytorch_lightning import Callback
 
+from dip.callbacks import WeightJitter
 from dip.experiment import build, precision, repair
 from dip.images import to_pil
 
-# Each key of the groups that make the training step, with a value that is not the tiny default.
+# Each key of every choice that makes the training step, with a value that is not its tiny default.
+INPUT = {"noise": "0.3", "learned": "true", "lr": "0.5"}
+ADAM = {"lr": "0.02", "betas": "[0.5,0.9]", "weight_decay": "0.1"}
 KNOBS = {
-    "seed": "1",
-    "model.depth": "1",
-    "model.widths": "[4,7]",
-    "model.encoder_kernel": "5",
-    "model.decoder_kernel": "3",
-    "model.output": "linear",
-    "model.output_gain": "0.5",
-    "input.channels": "2",
-    "input.scale": "0.2",
-    "input.noise": "0.3",
-    "optimizer.lr": "0.02",
-    "optimizer.betas": "[0.5,0.9]",
-    "trainer.precision": "bf16-mixed",
+    "seed": {"": "1"},
+    "trainer=default": {"precision": "bf16-mixed"},
+    "model=unet": {
+        "depth": "1",
+        "widths": "[4,7]",
+        "encoder_kernel": "5",
+        "decoder_kernel": "3",
+        "up_sampling": "bilinear",
+        "norm": "layer",
+        "negative_slope": "0.2",
+        "padding": "reflect",
+        "skip_connections": "false",
+        "output": "linear",
+        "output_gain": "0.5",
+    },
+    "model=skip": {
+        "down": "[5,6]",
+        "up": "[5,6]",
+        "skip": "[0,2]",
+        "down_kernel": "5",
+        "up_kernel": "5",
+        "down_sampling": "lanczos",
+        "up_sampling": "nearest",
+        "up_1x1": "false",
+        "negative_slope": "0.1",
+        "padding": "zeros",
+        "output": "linear",
+    },
+    "model=resnet": {
+        "blocks": "1",
+        "features": "5",
+        "kernel": "5",
+        "negative_slope": "0.1",
+        "padding": "zeros",
+        "output": "linear",
+    },
+    "model=deep_decoder": {"features": "[6,7,6]", "up_sampling": "nearest", "output": "linear"},
+    "input=learned": {"channels": "2", "scale": "0.2", "noise": "0.3", "lr": "0.5"},
+    "input=noise": INPUT | {"channels": "2", "distribution": "normal", "scale": "0.2"},
+    "input=meshgrid": INPUT,
+    "input=fourier": INPUT | {"features": "3", "scale": "2"},
+    "input=filled": INPUT | {"noise_channels": "2", "scale": "0.5"},
+    "loss=masked_mse": {},
+    "loss=masked_l1": {},
+    "loss=masked_huber": {"delta": "0.05"},
+    "loss=masked_mse_ssim": {"ssim_weight": "0.5"},
+    "penalty=total_variation": {"weight": "0.1", "isotropic": "false"},
+    "optimizer=adam": ADAM,
+    "optimizer=adamw": ADAM,
+    "optimizer=sgd": {"lr": "0.02", "momentum": "0.5", "weight_decay": "0.1"},
+    "optimizer=lbfgs": {"lr": "0.02", "max_iter": "3", "history_size": "1", "line_search_fn": "strong_wolfe"},
+    "scheduler=step": {"step_size": "1", "gamma": "0.1"},
+    "scheduler=cosine": {"T_max": "2", "eta_min": "0.005"},
+    "scheduler=warmup": {"start_factor": "0.5", "total_iters": "1"},
+    "callbacks=default": {"weight_jitter.share": "0.1"},
+}
+# What a choice, or one knob of it, needs to be seen.
+BESIDE = {
+    "scheduler=step": ["scheduler.step_size=2"],
+    "optimizer=lbfgs": ["optimizer.max_iter=4"],
+    "input=filled scale": ["input.noise_channels=1"],
+    **{f"input={name} lr": ["input.learned=true"] for name in ("noise", "meshgrid", "fourier", "filled")},
 }
 
 
@@ -48,16 +100,26 @@ def losses(config, tmp_path):
         if truth is not None:
             experiment.data.sample = experiment.data.sample._replace(truth=truth)
         recorder = Losses()
-        experiment.trainer.callbacks = [recorder]
+        turning = [callback for callback in experiment.callbacks if isinstance(callback, WeightJitter)]
+        experiment.trainer.callbacks = [*turning, recorder]
         experiment.trainer.fit(experiment.prior, datamodule=experiment.data)
         return recorder.losses
 
     return run
 
 
-@pytest.mark.parametrize(("key", "value"), KNOBS.items())
-def test_every_knob_changes_the_loss_curve(losses, key, value):
-    assert losses(f"{key}={value}") != losses()
+def turned(choice, key):
+    group = choice.partition("=")[0]
+    return f"{group}.{key}" if key else group
+
+
+@pytest.mark.parametrize(
+    ("choice", "key", "value"), [(choice, key, value) for choice, keys in KNOBS.items() for key, value in keys.items()]
+)
+def test_every_knob_changes_the_loss_curve(losses, choice, key, value):
+    beside = BESIDE.get(choice, []) + BESIDE.get(f"{choice} {key}", [])
+    base = [*([choice] if "=" in choice else []), *beside, "trainer.max_steps=4"]
+    assert losses(*base, f"{turned(choice, key)}={value}") != losses(*base)
 
 
 def leaves(cfg, prefix=""):
@@ -69,22 +131,37 @@ def leaves(cfg, prefix=""):
             yield f"{prefix}{key}"
 
 
-def test_every_key_is_tried(config):
-    # A new key belongs to KNOBS, or it is tried where its effect can be seen, and is named here.
-    elsewhere = {
-        "model.activation_checkpointing",  # memory: below and test_unet
-        "name",  # the folder: test_command
-        "optimizer.fused",  # speed
-        "trainer.accelerator",  # the machine
-        "trainer.deterministic",  # torch's own, on GPUs
-        "trainer.max_steps",  # test_callbacks, test_command
-        "logger.default_hp_metric",
-        "logger.name",
-        "logger.version",
-    }
-    visible = ("data.", "callbacks.")  # test_data, test_masks, test_callbacks
-    keys = {key for key in leaves(config()) if not key.startswith(visible)}
-    assert keys == KNOBS.keys() | elsewhere
+# Keys that do not change the loss, and where they are tried.
+ELSEWHERE = {
+    "model.activation_checkpointing",  # memory: below and test_unet
+    "input.reduction",  # only a deep decoder takes another size: test_nets
+    "name",  # the folder: test_command
+    "optimizer.fused",  # speed
+    "trainer.accelerator",  # the machine
+    "trainer.deterministic",  # torch's own, on GPUs
+    "trainer.max_steps",  # test_callbacks, test_command
+    "logger.default_hp_metric",
+    "logger.name",
+    "logger.version",
+}
+VISIBLE = ("data.", "callbacks.")  # test_data, test_masks, test_callbacks
+STEP = ("model", "input", "loss", "penalty", "optimizer", "scheduler")  # the groups that make a training step
+FREE = {"model=any", "optimizer=any", "model=unet_linear"}  # without keys of their own
+FILES = {f"{group}={path.stem}" for group in STEP for path in (REPOSITORY / "configs" / group).glob("*.yaml")} - FREE
+
+
+@pytest.mark.parametrize("choice", sorted(FILES))
+def test_every_key_of_every_choice_is_tried(config, choice):
+    # A new key belongs to KNOBS, or it is tried where its effect can be seen, and is named in ELSEWHERE.
+    group = choice.partition("=")[0]
+    keys = {key for key in leaves(config(choice)) if key.startswith(f"{group}.")}
+    assert keys - ELSEWHERE == {turned(choice, key) for key in KNOBS[choice]}
+
+
+def test_every_other_key_is_tried(config):
+    keys = {key for key in leaves(config()) if not key.startswith((*VISIBLE, *(f"{group}." for group in STEP)))}
+    others = {turned(choice, key) for choice in ("seed", "trainer=default") for key in KNOBS[choice]}
+    assert keys - ELSEWHERE - set(STEP) == others
 
 
 def test_activation_checkpointing_changes_no_loss(losses):

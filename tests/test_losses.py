@@ -1,19 +1,63 @@
+from functools import partial
+
+import pytest
 import torch
+from torch.nn import functional
 
-from dip.losses import masked_mse
+from dip.losses import masked_huber, masked_l1, masked_mse, masked_mse_ssim, total_variation
+from dip.metrics import ssim
+
+LOSSES = {
+    "mse": masked_mse,
+    "l1": masked_l1,
+    "huber": partial(masked_huber, delta=0.1),
+    "mse_ssim": partial(masked_mse_ssim, ssim_weight=0.5),
+}
+OUTPUT, TARGET = torch.rand(1, 3, 16, 15), torch.rand(1, 3, 16, 15)
+MASK = (torch.rand(1, 1, 16, 15) > 0.4).float()
+KNOWN = MASK.bool().expand_as(TARGET)
 
 
-def test_is_the_mean_over_the_known_pixels():
-    output, target = torch.rand(1, 3, 6, 5), torch.rand(1, 3, 6, 5)
-    mask = (torch.rand(1, 1, 6, 5) > 0.4).float()
-    known = mask.bool().expand_as(target)
-    torch.testing.assert_close(masked_mse(output, target, mask), (output[known] - target[known]).square().mean())
+@pytest.mark.parametrize(
+    ("name", "plain"),
+    [
+        ("mse", functional.mse_loss),
+        ("l1", functional.l1_loss),
+        ("huber", partial(functional.huber_loss, delta=0.1)),
+    ],
+)
+def test_is_the_mean_over_the_known_pixels(name, plain):
+    torch.testing.assert_close(LOSSES[name](OUTPUT, TARGET, MASK), plain(OUTPUT[KNOWN], TARGET[KNOWN]))
 
 
-def test_gradient_from_the_hole_is_exactly_zero():
-    output = torch.rand(1, 3, 6, 5, requires_grad=True)
-    mask = (torch.rand(1, 1, 6, 5) > 0.4).float()
-    masked_mse(output, torch.rand(1, 3, 6, 5), mask).backward()
-    known = mask.bool().expand_as(output)
-    assert (output.grad[~known] == 0).all()
-    assert (output.grad[known] != 0).all()
+def test_similarity_is_that_of_the_metric():
+    everywhere = torch.ones_like(MASK)
+    similarity = ssim(OUTPUT, TARGET, everywhere.bool())
+    loss = masked_mse_ssim(OUTPUT, TARGET, everywhere, ssim_weight=0.5)
+    torch.testing.assert_close(loss, masked_mse(OUTPUT, TARGET, everywhere) + 0.5 * (1 - similarity))
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_gradient_from_the_hole_is_exactly_zero(name):
+    output = OUTPUT.clone().requires_grad_()
+    LOSSES[name](output, TARGET, MASK).backward()
+    assert (output.grad[~KNOWN] == 0).all()
+    assert (output.grad[KNOWN] != 0).all()
+
+
+def test_huber_needs_a_limit():
+    with pytest.raises(ValueError, match=r"loss\.delta=0"):
+        masked_huber(OUTPUT, TARGET, MASK, delta=0)
+
+
+def test_total_variation_is_the_mean_step():
+    slope = 0.3 * torch.arange(8.0) + 0.4 * torch.arange(6.0)[:, None]
+    assert abs(total_variation(slope[None, None], 2.0, isotropic=True) - 2 * 0.5) < 1e-5
+    assert abs(total_variation(slope[None, None], 2.0, isotropic=False) - 2 * 0.7) < 1e-5
+
+
+@pytest.mark.parametrize("isotropic", [True, False])
+def test_total_variation_of_a_plain_picture_has_a_gradient(isotropic):
+    plain = torch.full((1, 1, 4, 4), 0.5, requires_grad=True)
+    total_variation(plain, 1.0, isotropic).backward()
+    assert plain.grad.isfinite().all()

@@ -8,7 +8,7 @@ from dip.data import Sample
 from dip.inputs import LearnedInput
 from dip.losses import masked_mse
 from dip.module import DeepImagePrior
-from dip.unet import Grow, UNet
+from dip.nets.unet import Grow, UNet
 
 MASK = torch.ones(1, 1, 32, 32)
 MASK[..., 8:20, 8:20] = 0
@@ -29,7 +29,8 @@ def test_a_step_computes_the_masked_loss_of_its_output():
 
 def test_the_optimizer_trains_the_network_and_its_input():
     module = prior(UNet(3, 3, depth=2, widths=(8, 16)))
-    trained = {id(parameter) for group in module.configure_optimizers().param_groups for parameter in group["params"]}
+    groups = module.configure_optimizers()["optimizer"].param_groups
+    trained = {id(parameter) for group in groups for parameter in group["params"]}
     assert trained == {id(parameter) for parameter in [*module.model.parameters(), module.input.picture]}
 
 
@@ -75,3 +76,19 @@ def test_activations_stay_in_channels_last_order():
     del orders["bound"]  # after the cut of the last convolution's padding
     assert len(orders) > 20
     assert all(all(flags) for flags in orders.values()), orders
+
+
+def test_the_input_may_have_a_learning_rate_of_its_own():
+    module = DeepImagePrior(
+        nn.Conv2d(3, 3, 3, padding=1), LearnedInput((32, 32), 3, lr=0.5), masked_mse, partial(Adam, lr=0.01)
+    )
+    network, picture = module.configure_optimizers()["optimizer"].param_groups
+    assert (network["lr"], picture["lr"]) == (0.01, 0.5)
+    assert [id(parameter) for parameter in picture["params"]] == [id(module.input.picture)]
+
+
+def test_the_penalty_is_added_to_the_loss():
+    module = prior(UNet(3, 3, depth=2, widths=(8, 16)))
+    without, output = module.judge(TARGET, MASK)
+    module.penalty = lambda drawn: 0.5 * drawn.mean()
+    torch.testing.assert_close(module.judge(TARGET, MASK)[0], without + 0.5 * output.mean())

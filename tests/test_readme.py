@@ -52,6 +52,6 @@ def test_the_python_example_runs():
 
 
 def test_every_module_is_in_the_map():
-    modules = {path.name for path in (REPOSITORY / "src" / "dip").glob("*.py")} - {"__init__.py"}
+    modules = {path.name for path in (REPOSITORY / "src" / "dip").rglob("*.py")} - {"__init__.py"}
     scripts = {path.name for path in (REPOSITORY / "scripts").glob("*.py")}
-    assert modules | scripts == set(re.findall(r"^  (\w+\.py) ", README, re.MULTILINE))
+    assert modules | scripts == set(re.findall(r"^  +(\w+\.py) ", README, re.MULTILINE))

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from dip.unet import UNet
+from dip.nets.unet import UNet
 
 
 def parameters(network: torch.nn.Module) -> int:

@@ -188,6 +188,28 @@ class CudaGraph(Callback):
         vars(pl_module).pop("judge", None)  # frees the graph, and the module can be copied and pickled again
 
 
+class WeightJitter(Callback):
+    """Gaussian noise added to the weights of every convolution before each step, and left there.
+
+    share: its standard deviation, as a share of that of the layer's weights (Ulyanov et al., arXiv:1711.10925: 1/50 for
+    large holes; in their code the noise is computed and thrown away). 0 is none.
+    """
+
+    def __init__(self, share: float):
+        if share < 0:
+            raise ValueError(f"callbacks.weight_jitter.share={share}, but it is a standard deviation; 0 is none")
+        self.share = share
+
+    @torch.no_grad()
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Sample, batch_idx: int) -> None:
+        if self.share == 0:
+            return
+        for layer in pl_module.modules():
+            if isinstance(layer, nn.Conv2d):
+                weight = layer.weight
+                weight.add_(torch.randn(weight.shape, device=weight.device) * (self.share * weight.std()))
+
+
 class Results(Callback):
     """Pictures and `metrics.json` in the run's folder; `metrics` is what that file holds.
 

@@ -1,5 +1,6 @@
 """From a configuration to objects, and from objects to a repaired picture."""
 
+import inspect
 import logging
 import sys
 import warnings
@@ -11,12 +12,12 @@ import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import InstantiationException
 from hydra.types import RunMode
-from hydra.utils import instantiate
+from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from dip.callbacks import Interruption, Results
 from dip.command import Refused, show_tracebacks
-from dip.data import SingleSample
+from dip.data import Sample, SingleSample
 from dip.module import DeepImagePrior
 
 log = logging.getLogger(__name__)
@@ -86,10 +87,13 @@ def build(cfg: DictConfig, folder: Path) -> Experiment:
     pl.seed_everything(cfg.seed, verbose=False)
     data = construct(cfg, "data")
     target = data.sample.target
-    picture_input = construct(cfg, "input", size=target.shape[-2:])
-    model = construct(cfg, "model", in_channels=picture_input().shape[1], out_channels=target.shape[1])
-    prior = DeepImagePrior(model, picture_input, construct(cfg, "loss"), construct(cfg, "optimizer"))
-    check_output(prior, target)
+    size = target.shape[-2:]
+    picture_input = construct(cfg, "input", size=size, target=target, mask=data.sample.mask)
+    channels = {"in_channels": picture_input().shape[1], "out_channels": target.shape[1]}
+    model = construct(cfg, "model", size=size, **channels)
+    parts = (construct(cfg, part) for part in ("loss", "optimizer", "penalty", "scheduler"))
+    prior = DeepImagePrior(model, picture_input, *parts)
+    check_loss(prior, data.sample)
     check_optimizer(prior)
     callbacks = [callback for callback in construct(cfg, "callbacks").values() if callback is not None]
     cfg = cfg.copy()
@@ -109,27 +113,45 @@ def build(cfg: DictConfig, folder: Path) -> Experiment:
 
 
 def construct(cfg: DictConfig, group: str, **ready: Any) -> Any:
-    """What `group` describes, built with the `ready` objects as well. Raises ValueError for what it refuses."""
+    """What `group` describes, built with those of the `ready` objects that it takes; None where it is null.
+
+    Raises ValueError for what it refuses.
+    """
+    if cfg[group] is None:
+        return None
     try:
-        return instantiate(cfg[group], _convert_="all", **ready)
-    except InstantiationException as error:
+        return instantiate(cfg[group], _convert_="all", **taken(cfg[group], ready))
+    except (InstantiationException, ImportError) as error:
         said = " ".join(str(error.__cause__ or error).split())
         # Our own refusals name the key already.
         raise ValueError(said if f"{group}." in said else f"{group}: {said}") from error
 
 
-def check_output(prior: DeepImagePrior, target: torch.Tensor) -> None:
-    """One forward pass, so that a network that does not fit the picture is refused before anything starts."""
+def taken(part: DictConfig, ready: dict[str, Any]) -> dict[str, Any]:
+    """Those of the `ready` objects that the part's constructor has a name for."""
+    if not ready:
+        return {}
+    parameters = inspect.signature(get_object(part["_target_"])).parameters
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
+        return ready
+    return {name: value for name, value in ready.items() if name in parameters}
+
+
+def check_loss(prior: DeepImagePrior, sample: Sample) -> None:
+    """A picture and its loss, so that parts that do not fit together are refused before anything starts."""
+    target = sample.target
     try:
         with torch.no_grad():
-            shape = prior().shape
+            output = prior()
     except (RuntimeError, AttributeError, TypeError) as error:
         said = " ".join(str(error).split())
         raise ValueError(f"model: the network cannot draw a picture of {tuple(target.shape)}: {said}") from error
-    if shape != target.shape:
+    if output.shape != target.shape:
         raise ValueError(
-            f"model: the network draws {tuple(shape)} for a picture of {tuple(target.shape)}; it must keep the size"
+            f"model: the network draws {tuple(output.shape)} for a picture of {tuple(target.shape)}; "
+            "it must keep the size"
         )
+    prior.loss(output, target, sample.mask)
 
 
 def check_optimizer(prior: DeepImagePrior) -> None:

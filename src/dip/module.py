@@ -1,9 +1,11 @@
 """Deep Image Prior (Ulyanov et al., arXiv:1711.10925) as a LightningModule."""
 
 from collections.abc import Callable, Iterable
+from typing import Any
 
 import torch
 from pytorch_lightning import LightningModule
+from pytorch_lightning.utilities.types import OptimizerConfig, OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 
 from dip.data import Sample
@@ -14,6 +16,7 @@ class DeepImagePrior(LightningModule):
 
     model: (1, C', H, W) -> (1, C, H, W), any network; input: () -> (1, C', H, W);
     loss: (output, target, mask) -> scalar; optimizer: parameters -> torch optimizer.
+    penalty: output -> scalar, what is added to the loss; scheduler: optimizer -> the schedule of its learning rate.
     """
 
     def __init__(
@@ -21,7 +24,9 @@ class DeepImagePrior(LightningModule):
         model: nn.Module,
         input: nn.Module,
         loss: Callable[[Tensor, Tensor, Tensor], Tensor],
-        optimizer: Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer],
+        optimizer: Callable[[Iterable[nn.Parameter] | list[dict[str, Any]]], torch.optim.Optimizer],
+        penalty: Callable[[Tensor], Tensor] | None = None,
+        scheduler: Callable[[torch.optim.Optimizer], torch.optim.lr_scheduler.LRScheduler] | None = None,
     ):
         super().__init__()
         # The memory format in which convolutions are fastest, on CPUs and on GPUs.
@@ -29,6 +34,8 @@ class DeepImagePrior(LightningModule):
         self.input = input.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         self.loss = loss
         self.optimizer = optimizer
+        self.penalty = penalty
+        self.scheduler = scheduler
 
     def forward(self) -> Tensor:
         """The network's picture: (1, C, H, W) float32, in any mixed precision."""
@@ -45,11 +52,22 @@ class DeepImagePrior(LightningModule):
     def judge(self, target: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """The loss of a new output, and that output: what `dip.callbacks.CudaGraph` captures of a step."""
         output = self()
-        return self.loss(output, target, mask), output
+        loss = self.loss(output, target, mask)
+        return loss if self.penalty is None else loss + self.penalty(output), output
 
     def training_step(self, sample: Sample) -> dict[str, Tensor]:
         loss, output = self.judge(sample.target, sample.mask)
         return {"loss": loss, "output": output.detach()}
 
-    def configure_optimizers(self) -> torch.optim.Optimizer:
-        return self.optimizer(self.parameters())
+    def configure_optimizers(self) -> OptimizerConfig | OptimizerLRSchedulerConfig:
+        optimizer = self.optimizer(self.trained())
+        if self.scheduler is None:
+            return {"optimizer": optimizer}
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": self.scheduler(optimizer), "interval": "step"}}
+
+    def trained(self) -> list[nn.Parameter] | list[dict[str, Any]]:
+        """What the optimizer trains; in two groups where the input has a learning rate of its own."""
+        lr = getattr(self.input, "lr", None)
+        if lr is None:
+            return [parameter for parameter in self.parameters() if parameter.requires_grad]
+        return [{"params": list(self.model.parameters())}, {"params": list(self.input.parameters()), "lr": lr}]

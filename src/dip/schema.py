@@ -30,6 +30,35 @@ class Output(Word):
     sigmoid = "sigmoid"
 
 
+class UpSampling(Word):
+    nearest = "nearest"
+    bilinear = "bilinear"
+
+
+class DownSampling(Word):
+    stride = "stride"
+    average = "average"
+    max = "max"
+    lanczos = "lanczos"
+
+
+class Norm(Word):
+    batch = "batch"
+    layer = "layer"
+    none = "none"
+
+
+class Padding(Word):
+    zeros = "zeros"
+    reflect = "reflect"
+    replicate = "replicate"
+
+
+class Distribution(Word):
+    uniform = "uniform"
+    normal = "normal"
+
+
 @dataclass
 class Target:
     _target_: str
@@ -81,9 +110,46 @@ class UNet(Target):
     widths: list[int]
     encoder_kernel: int
     decoder_kernel: int
+    up_sampling: UpSampling
+    norm: Norm
+    negative_slope: float
+    padding: Padding
+    skip_connections: bool
     output: Output
     output_gain: float
     activation_checkpointing: bool
+
+
+@dataclass
+class Skip(Target):
+    down: list[int]
+    up: list[int]
+    skip: list[int]
+    down_kernel: int
+    up_kernel: int
+    down_sampling: DownSampling
+    up_sampling: UpSampling
+    up_1x1: bool
+    negative_slope: float
+    padding: Padding
+    output: Output
+
+
+@dataclass
+class ResNet(Target):
+    blocks: int
+    features: int
+    kernel: int
+    negative_slope: float
+    padding: Padding
+    output: Output
+
+
+@dataclass
+class DeepDecoder(Target):
+    features: list[int]
+    up_sampling: UpSampling
+    output: Output
 
 
 @dataclass
@@ -91,13 +157,91 @@ class Learned(Target):
     channels: int
     scale: float
     noise: float
+    lr: float | None
+
+
+@dataclass
+class Input(Target):
+    learned: bool
+    noise: float
+    lr: float | None
+
+
+@dataclass
+class Noise(Input):
+    channels: int
+    distribution: Distribution
+    scale: float
+    reduction: int
+
+
+@dataclass
+class Fourier(Input):
+    features: int
+    scale: float
+
+
+@dataclass
+class Filled(Input):
+    noise_channels: int
+    scale: float
+
+
+@dataclass
+class Huber(Factory):
+    delta: float
+
+
+@dataclass
+class MseSsim(Factory):
+    ssim_weight: float
+
+
+@dataclass
+class TotalVariation(Factory):
+    weight: float
+    isotropic: bool
 
 
 @dataclass
 class Adam(Factory):
     lr: float
     betas: tuple[float, float]
+    weight_decay: float
     fused: bool
+
+
+@dataclass
+class Sgd(Factory):
+    lr: float
+    momentum: float
+    weight_decay: float
+
+
+@dataclass
+class Lbfgs(Factory):
+    lr: float
+    max_iter: int
+    history_size: int
+    line_search_fn: str | None
+
+
+@dataclass
+class Step(Factory):
+    step_size: int
+    gamma: float
+
+
+@dataclass
+class Cosine(Factory):
+    T_max: int
+    eta_min: float
+
+
+@dataclass
+class WarmUp(Factory):
+    start_factor: float
+    total_iters: int
 
 
 @dataclass
@@ -113,6 +257,11 @@ class TensorBoard(Factory):
     name: str
     version: str
     default_hp_metric: bool
+
+
+@dataclass
+class WeightJitter(Target):
+    share: float
 
 
 @dataclass
@@ -144,6 +293,7 @@ class Checkpoint(Target):
 class Callbacks:
     interruption: Target
     graph: Target | None
+    weight_jitter: WeightJitter
     progress: Progress
     images: Images | None
     results: Target
@@ -165,6 +315,8 @@ class Train:
     trainer: Any
     callbacks: Any
     logger: Any
+    penalty: Any = None  # these two have no part by default
+    scheduler: Any = None
 
 
 def stem(path: str | None) -> str:
@@ -186,9 +338,25 @@ def register() -> None:
         "picture": Picture,
         "random_pixels": RandomPixels,
         "unet": UNet,
+        "skip": Skip,
+        "resnet": ResNet,
+        "deep_decoder": DeepDecoder,
         "learned": Learned,
+        "noise": Noise,
+        "meshgrid": Input,
+        "fourier": Fourier,
+        "filled": Filled,
         "masked_mse": Factory,
+        "masked_l1": Factory,
+        "masked_huber": Huber,
+        "masked_mse_ssim": MseSsim,
+        "total_variation": TotalVariation,
         "adam": Adam,
+        "sgd": Sgd,
+        "lbfgs": Lbfgs,
+        "step": Step,
+        "cosine": Cosine,
+        "warmup": WarmUp,
         "trainer": Trainer,
         "callbacks": Callbacks,
         "tensorboard": TensorBoard,
