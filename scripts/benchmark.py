@@ -21,7 +21,7 @@ from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from hydra import compose, initialize_config_dir
@@ -202,54 +202,49 @@ def time_steps(width: int, height: int, steps: int, repeats: int, overrides: lis
     real.trainer.callbacks.append(turns)  # pyright: ignore[reportAttributeAccessIssue]
     real.trainer.fit(real.prior, datamodule=real.data)
     return {
-        "device": name(device),
-        "precision": real.cfg.trainer.precision,
+        **machine(real),
+        "size": f"{width}x{height}",
         "milliseconds": turns.milliseconds,
         "callbacks": {callback: 1000 * spent / last for callback, spent in seconds.items()},
+        "bytes_per_pixel": {},
     }
 
 
-def name(device: torch.device) -> str:
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    return f"{device.type} ({torch.backends.cpu.get_cpu_capability()}, {torch.get_num_threads()} threads)"
-
-
-class Peak(NamedTuple):
-    """What `peak` trains, for `steps` steps."""
-
-    variant: str
-    width: int
-    height: int
-    overrides: list[str]
-    steps: int = 3
-
-
-def peak(job: Peak) -> int:
-    """Bytes that a process of its own needed at most, the program itself included."""
-    register()
-    with tempfile.TemporaryDirectory() as folder:
-        real = build(on_noise(Path(folder), job.width, job.height, job.steps, job.overrides), Path(folder, "run"))
-        device = real.trainer.strategy.root_device
-        if job.variant == "c real":
-            real.trainer.fit(real.prior, datamodule=real.data)
-        else:
-            step = published(real.data.sample, device) if job.variant == "a published" else bare(real)
-            for _ in range(job.steps):
-                step()
-        if device.type == "cuda":
-            return torch.cuda.max_memory_allocated(device)
-        (line,) = [line for line in MEMORY.read_text().splitlines() if line.startswith("VmHWM:")]
-        return 1024 * int(line.split()[1])
+def machine(experiment: Experiment) -> dict[str, str]:
+    device = experiment.trainer.strategy.root_device
+    cpu = f"cpu ({torch.backends.cpu.get_cpu_capability()}, {torch.get_num_threads()} threads)"
+    return {
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else cpu,
+        "torch": torch.__version__,
+        "precision": experiment.cfg.trainer.precision,
+    }
 
 
 def bytes_per_pixel(variant: str, width: int, height: int, overrides: list[str]) -> float:
-    """How much more memory a pixel takes: between a quarter of the picture and all of it."""
-    jobs = [Peak(variant, width // 2, height // 2, overrides), Peak(variant, width, height, overrides)]
-    # One process for each: memory that an earlier one gave back would be counted again.
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn"), max_tasks_per_child=1) as pool:
-        small, large = pool.map(peak, jobs)
-    return (large - small) / (width * height - jobs[0].width * jobs[0].height)
+    """How much more memory a pixel takes, between a quarter of the picture and all of it."""
+    sizes = [(width // 2, height // 2), (width, height)]
+    # A process of its own, which nothing else has made large before.
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        small, large = (pool.submit(peak, variant, *size, overrides).result() for size in sizes)
+    return (large - small) / (width * height - sizes[0][0] * sizes[0][1])
+
+
+def peak(variant: str, width: int, height: int, overrides: list[str], steps: int = 3) -> int:
+    """Bytes that this process has needed at most, after some steps of the variant, all of the program included."""
+    register()
+    with tempfile.TemporaryDirectory() as folder:
+        real = build(on_noise(Path(folder), width, height, steps, overrides), Path(folder, "run"))
+        device = real.trainer.strategy.root_device
+        if variant == "c real":
+            real.trainer.fit(real.prior, datamodule=real.data)
+        else:
+            step = published(real.data.sample, device) if variant == "a published" else bare(real)
+            for _ in range(steps):
+                step()
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    (line,) = [line for line in MEMORY.read_text().splitlines() if line.startswith("VmHWM:")]
+    return 1024 * int(line.split()[1])
 
 
 def floor(width: int, height: int, overrides: list[str], folder: Path) -> dict[str, float]:
@@ -299,6 +294,32 @@ def quickest(act: Callable[[], Any], device: torch.device, times: int = 10) -> f
         return 1000 * (time.perf_counter() - started)
 
     return min(once() for _ in range(times))
+
+
+def profile(
+    width: int, height: int, overrides: list[str], folder: Path, steps: int = 10
+) -> list[tuple[str, float, float]]:
+    """The operators of a step of (b): name, own milliseconds a step, times a step; the longest first."""
+    step = bare(build(on_noise(folder, width, height, 1, overrides), folder / "profile"))
+    for _ in range(WARM_UP):
+        step()
+    with torch.profiler.profile() as recorded:
+        for _ in range(steps):
+            step()
+    on_gpu = torch.cuda.is_available()
+    operators = [
+        (event.key, (event.self_device_time_total if on_gpu else event.self_cpu_time_total) / 1000 / steps, event.count)
+        for event in recorded.key_averages()
+    ]
+    return [(key, spent, count / steps) for key, spent, count in sorted(operators, key=lambda operator: -operator[1])]
+
+
+def report_profile(operators: list[tuple[str, float, float]], lines: int = 16) -> str:
+    total = sum(spent for _, spent, _ in operators)
+    return "\n".join(
+        f"{spent:8.2f} ms {100 * spent / total:5.1f} %  {count:5.0f} times  {key}"
+        for key, spent, count in operators[:lines]
+    )
 
 
 def report_steps(measured: dict[str, Any]) -> str:
@@ -378,7 +399,7 @@ def race(overrides: list[str], steps: int, blocks: int, folder: Path) -> dict[st
     turns = Race(published(real.data.sample, device), steps, blocks)
     real.trainer.callbacks.append(turns)  # pyright: ignore[reportAttributeAccessIssue]
     real.trainer.fit(real.prior, datamodule=real.data)
-    return {"device": name(device), "precision": real.cfg.trainer.precision, "curves": turns.curves}
+    return {**machine(real), "curves": turns.curves}
 
 
 def report_race(measured: dict[str, Any]) -> str:
@@ -410,6 +431,7 @@ def main() -> None:
     parser.add_argument(
         "--no-memory", action="store_true", help="leave out the memory, which is measured on Linux only"
     )
+    parser.add_argument("--profile", action="store_true", help="the operators of a step of (b) instead of its time")
     parser.add_argument("--quality", action="store_true", help="time to quality instead of the time of a step")
     parser.add_argument("--published-steps", type=int, default=6000, help="with --quality: steps of (a) (%(default)s)")
     parser.add_argument(
@@ -424,22 +446,17 @@ def main() -> None:
     overrides = [f"model={arguments.model}", *arguments.overrides]
     seed_everything(0, verbose=False)
     with tempfile.TemporaryDirectory() as folder:
-        if arguments.quality:
-            measured = race(overrides, arguments.published_steps, arguments.blocks, Path(folder)) | {
-                "torch": torch.__version__
-            }
+        if arguments.profile:
+            measured, report = profile(width, height, overrides, Path(folder)), report_profile
+        elif arguments.quality:
+            measured, report = race(overrides, arguments.published_steps, arguments.blocks, Path(folder)), report_race
         else:
-            measured = {
-                "size": arguments.size,
-                "torch": torch.__version__,
-                **time_steps(width, height, arguments.steps, arguments.repeats, overrides, Path(folder)),
-                "floor": floor(width, height, overrides, Path(folder)),
-                "bytes_per_pixel": {},
-            }
-            if not arguments.no_memory:
-                for variant in measured["milliseconds"]:
-                    measured["bytes_per_pixel"][variant] = bytes_per_pixel(variant, width, height, overrides)
-    print(report_race(measured) if arguments.quality else report_steps(measured))
+            measured = time_steps(width, height, arguments.steps, arguments.repeats, overrides, Path(folder))
+            measured["floor"] = floor(width, height, overrides, Path(folder))
+            for variant in measured["milliseconds"] if not arguments.no_memory else ():
+                measured["bytes_per_pixel"][variant] = bytes_per_pixel(variant, width, height, overrides)
+            report = report_steps
+    print(report(measured))  # pyright: ignore[reportArgumentType]
     if arguments.json:
         arguments.json.write_text(json.dumps(measured, indent=2) + "\n")
 

@@ -5,9 +5,10 @@ from types import SimpleNamespace
 import pytest
 import torch
 from PIL import Image
+from pytorch_lightning import Callback
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from dip.callbacks import CudaGraph, Progress, WeightJitter, growing_steps
+from dip.callbacks import BackTracking, CudaGraph, Progress, WeightJitter, growing_steps
 from dip.experiment import build, repair
 from dip.module import DeepImagePrior
 
@@ -130,3 +131,33 @@ def test_weight_jitter_moves_the_convolutions_by_its_share_and_nothing_else(conf
         assert 0.01 < share < 0.03
     with pytest.raises(ValueError, match=r"callbacks\.weight_jitter\.share=-1"):
         WeightJitter(share=-1)
+
+
+class Fall(Callback):
+    """In step 4 the network seems to draw something else altogether; `good` are the weights before it."""
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+        if trainer.global_step == 3:
+            self.good = [parameter.detach().clone() for parameter in pl_module.parameters()]
+        if trainer.global_step == 4:
+            outputs["output"].fill_(9.0)
+
+
+@pytest.mark.parametrize(("drop_db", "returns"), [("1", True), ("50", False), ("null", False)])
+def test_back_tracking_returns_to_the_weights_before_the_fall(config, tmp_path, caplog, drop_db, returns):
+    caplog.set_level("INFO")
+    turned = [f"callbacks.back_tracking.drop_db={drop_db}", "callbacks.back_tracking.every_steps=1"]
+    experiment = build(config(*turned, "trainer.max_steps=4"), tmp_path)
+    fall = Fall()
+    (tracking,) = [callback for callback in experiment.callbacks if isinstance(callback, BackTracking)]
+    experiment.trainer.callbacks = [fall, tracking]
+    experiment.trainer.fit(experiment.prior, datamodule=experiment.data)
+    same = [torch.equal(*pair) for pair in zip(experiment.prior.parameters(), fall.good, strict=True)]
+    assert all(same) == returns
+    assert ("back to the weights" in caplog.text) == returns
+
+
+@pytest.mark.parametrize("arguments", [{"drop_db": 0.0, "every_steps": 1}, {"drop_db": 5.0, "every_steps": 0}])
+def test_back_tracking_refuses_what_makes_no_sense(arguments):
+    with pytest.raises(ValueError, match=r"callbacks\.back_tracking\."):
+        BackTracking(**arguments)

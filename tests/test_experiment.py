@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import REPOSITORY
+from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from PIL import Image
 from pytorch_lightning import Callback
@@ -71,6 +72,7 @@ KNOBS = {
     "scheduler=cosine": {"T_max": "2", "eta_min": "0.005"},
     "scheduler=warmup": {"start_factor": "0.5", "total_iters": "1"},
     "callbacks=default": {"weight_jitter.share": "0.1"},
+    "frozen": {"": "[BatchNorm2d]"},
 }
 # What a choice, or one knob of it, needs to be seen.
 BESIDE = {
@@ -160,7 +162,7 @@ def test_every_key_of_every_choice_is_tried(config, choice):
 
 def test_every_other_key_is_tried(config):
     keys = {key for key in leaves(config()) if not key.startswith((*VISIBLE, *(f"{group}." for group in STEP)))}
-    others = {turned(choice, key) for choice in ("seed", "trainer=default") for key in KNOBS[choice]}
+    others = {turned(choice, key) for choice in ("seed", "frozen", "trainer=default") for key in KNOBS[choice]}
     assert keys - ELSEWHERE - set(STEP) == others
 
 
@@ -274,8 +276,18 @@ def test_an_existing_run_is_never_overwritten(config, tmp_path):
 
 
 @pytest.mark.parametrize("recipe", sorted(path.stem for path in (REPOSITORY / "configs" / "experiment").glob("*.yaml")))
-def test_every_recipe_composes_builds_and_steps(config, losses, recipe):
-    assert all(np.isfinite(losses(f"experiment={recipe}")))
+@pytest.mark.parametrize(("size", "mode"), [((96, 72), "RGB"), ((97, 71), "L")])
+def test_every_recipe_runs_as_it_is(photograph, mask, tmp_path, recipe, size, mode):
+    for path in (photograph, mask):
+        Image.open(path).convert(mode if path == photograph else "L").resize(size).save(path)
+    with initialize_config_dir(str(REPOSITORY / "configs"), version_base="1.3"):
+        own = [f"data.image={photograph}", f"data.mask={mask}", "trainer.accelerator=cpu", "trainer.max_steps=2"]
+        cfg = compose("train", [f"experiment={recipe}", *own])
+    metrics = run(cfg, tmp_path / "run")
+    assert metrics["steps"] == 2
+    assert np.isfinite(metrics["loss"])
+    with Image.open(tmp_path / "run" / "inpainted.png") as inpainted:
+        assert (inpainted.size, inpainted.mode) == (size, mode)
 
 
 def test_recipes_are_what_they_say(config):
@@ -299,6 +311,7 @@ def test_recipes_are_what_they_say(config):
             ["data.image=null", "data.mask=null", "data.truth=null", "data.hole=white"],
             "data.hole=white speaks of a mask",
         ),
+        (["frozen=[Linear]"], "frozen=Linear, but the network has no such layer; it has BatchNorm2d, "),
         (["model.depth=9"], "40x32 is too small for model.depth=9"),
         (["model.decoder_kernel=4"], "model.decoder_kernel=4, but a kernel must be odd"),
         (["trainer.accelerator=gpu"], "trainer: "),

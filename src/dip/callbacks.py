@@ -2,6 +2,7 @@
 
 import json
 import logging
+import math
 import signal
 import sys
 import time
@@ -208,6 +209,42 @@ class WeightJitter(Callback):
             if isinstance(layer, nn.Conv2d):
                 weight = layer.weight
                 weight.add_(torch.randn(weight.shape, device=weight.device) * (self.share * weight.std()))
+
+
+class BackTracking(Callback):
+    """Every few steps, back to the weights of the check before if the PSNR of the known pixels has fallen too far.
+
+    drop_db: how far is too far; None never looks. The optimizer's state stays, as in the code of Ulyanov et al.
+    (arXiv:1711.10925; 5 dB in 50 steps).
+    """
+
+    def __init__(self, drop_db: float | None, every_steps: int):
+        if drop_db is not None and drop_db <= 0:
+            raise ValueError(f"callbacks.back_tracking.drop_db={drop_db}, but it is a fall in dB; null for none")
+        if every_steps < 1:
+            raise ValueError(f"callbacks.back_tracking.every_steps={every_steps}, but it is at least 1")
+        self.drop_db = drop_db
+        self.every_steps = every_steps
+        self.psnr_known = -math.inf
+        self.weights: list[Tensor] = []
+
+    @torch.no_grad()
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Sample, batch_idx: int
+    ) -> None:
+        if self.drop_db is None or trainer.global_step % self.every_steps:
+            return
+        now = psnr(outputs["output"], batch.target, batch.mask.bool())
+        if self.psnr_known - now > self.drop_db:
+            log.info(
+                "step %d: back to the weights of %d steps ago, since the known pixels fell from %.1f to %.1f dB",
+                *(trainer.global_step, self.every_steps, self.psnr_known, now),
+            )
+            for parameter, weight in zip(pl_module.parameters(), self.weights, strict=True):
+                parameter.copy_(weight)
+        else:
+            self.psnr_known = now
+            self.weights = [parameter.clone() for parameter in pl_module.parameters()]
 
 
 class Results(Callback):

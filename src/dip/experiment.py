@@ -92,7 +92,7 @@ def build(cfg: DictConfig, folder: Path) -> Experiment:
     channels = {"in_channels": picture_input().shape[1], "out_channels": target.shape[1]}
     model = construct(cfg, "model", size=size, **channels)
     parts = (construct(cfg, part) for part in ("loss", "optimizer", "penalty", "scheduler"))
-    prior = DeepImagePrior(model, picture_input, *parts)
+    prior = DeepImagePrior(model, picture_input, *parts, frozen=cfg.frozen)
     check_loss(prior, data.sample)
     check_optimizer(prior)
     callbacks = [callback for callback in construct(cfg, "callbacks").values() if callback is not None]

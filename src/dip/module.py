@@ -1,6 +1,6 @@
 """Deep Image Prior (Ulyanov et al., arXiv:1711.10925) as a LightningModule."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
@@ -17,6 +17,7 @@ class DeepImagePrior(LightningModule):
     model: (1, C', H, W) -> (1, C, H, W), any network; input: () -> (1, C', H, W);
     loss: (output, target, mask) -> scalar; optimizer: parameters -> torch optimizer.
     penalty: output -> scalar, what is added to the loss; scheduler: optimizer -> the schedule of its learning rate.
+    frozen: classes of layers, by name, that are not trained. Raises ValueError for one that the network does not have.
     """
 
     def __init__(
@@ -27,6 +28,7 @@ class DeepImagePrior(LightningModule):
         optimizer: Callable[[Iterable[nn.Parameter] | list[dict[str, Any]]], torch.optim.Optimizer],
         penalty: Callable[[Tensor], Tensor] | None = None,
         scheduler: Callable[[torch.optim.Optimizer], torch.optim.lr_scheduler.LRScheduler] | None = None,
+        frozen: Sequence[str] = (),
     ):
         super().__init__()
         # The memory format in which convolutions are fastest, on CPUs and on GPUs.
@@ -36,6 +38,8 @@ class DeepImagePrior(LightningModule):
         self.optimizer = optimizer
         self.penalty = penalty
         self.scheduler = scheduler
+        for kind in frozen:
+            freeze(self.model, kind)
 
     def forward(self) -> Tensor:
         """The network's picture: (1, C, H, W) float32, in any mixed precision."""
@@ -67,7 +71,18 @@ class DeepImagePrior(LightningModule):
 
     def trained(self) -> list[nn.Parameter] | list[dict[str, Any]]:
         """What the optimizer trains; in two groups where the input has a learning rate of its own."""
+        network, picture = (
+            [parameter for parameter in part.parameters() if parameter.requires_grad]
+            for part in (self.model, self.input)
+        )
         lr = getattr(self.input, "lr", None)
-        if lr is None:
-            return [parameter for parameter in self.parameters() if parameter.requires_grad]
-        return [{"params": list(self.model.parameters())}, {"params": list(self.input.parameters()), "lr": lr}]
+        return [*network, *picture] if lr is None else [{"params": network}, {"params": picture, "lr": lr}]
+
+
+def freeze(model: nn.Module, kind: str) -> None:
+    layers = [layer for layer in model.modules() if kind in {base.__name__ for base in type(layer).__mro__}]
+    if not layers:
+        kinds = sorted({type(layer).__name__ for layer in model.modules() if list(layer.parameters(recurse=False))})
+        raise ValueError(f"frozen={kind}, but the network has no such layer; it has {', '.join(kinds)}")
+    for layer in layers:
+        layer.requires_grad_(False)

@@ -265,6 +265,12 @@ class WeightJitter(Target):
 
 
 @dataclass
+class BackTracking(Target):
+    drop_db: float | None
+    every_steps: int
+
+
+@dataclass
 class Progress(Target):
     every_steps: int
 
@@ -294,6 +300,7 @@ class Callbacks:
     interruption: Target
     graph: Target | None
     weight_jitter: WeightJitter
+    back_tracking: BackTracking
     progress: Progress
     images: Images | None
     results: Target
@@ -306,6 +313,7 @@ class Train:
     """The keys of train.yaml itself; those of a group come with the group's file."""
 
     seed: int
+    frozen: list[str]
     name: str
     data: Any
     model: Any

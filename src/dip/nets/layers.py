@@ -18,10 +18,21 @@ UP_SAMPLINGS = ("nearest", "bilinear")
 PADDINGS = ("zeros", "reflect", "replicate")
 
 
-def same(in_channels: int, out_channels: int, kernel: int, padding: str = "zeros", stride: int = 1) -> nn.Conv2d:
-    """A convolution that keeps the size, or with a stride of 2 halves it and rounds up."""
-    mode: Any = padding
-    return nn.Conv2d(in_channels, out_channels, kernel, stride, padding=kernel // 2, padding_mode=mode)
+class Same(nn.Conv2d):
+    """A convolution that keeps the size, or with a stride of 2 halves it and rounds up.
+
+    Where a level has fewer pixels than a reflection needs, its edge is repeated instead.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, kernel: int, padding: str = "zeros", stride: int = 1):
+        mode: Any = padding
+        super().__init__(in_channels, out_channels, kernel, stride, padding=kernel // 2, padding_mode=mode)
+
+    def forward(self, input: Tensor) -> Tensor:
+        around = self.kernel_size[0] // 2
+        if self.padding_mode == "reflect" and around >= min(input.shape[-2:]):
+            return F.conv2d(F.pad(input, 4 * (around,), mode="replicate"), self.weight, self.bias, self.stride)
+        return super().forward(input)
 
 
 def convolution(
@@ -36,7 +47,7 @@ def convolution(
     """Convolution, norm and LeakyReLU; half the size, rounded up, unless `down_sampling` is "none"."""
     stride = 2 if down_sampling == "stride" else 1
     return [
-        same(in_channels, out_channels, kernel, padding, stride),
+        Same(in_channels, out_channels, kernel, padding, stride),
         DOWN_SAMPLINGS[down_sampling](out_channels),
         NORMS[norm](out_channels),
         nn.LeakyReLU(negative_slope, inplace=norm != "none"),
@@ -87,12 +98,3 @@ def check_choice(key: str, given: str, choices: Collection[str]) -> None:
 def check_kernel(key: str, kernel: int) -> None:
     if kernel < 1 or kernel % 2 == 0:
         raise ValueError(f"{key}={kernel}, but a kernel must be odd, such as 3 or 5")
-
-
-def check_reach(padding: str, kernel: int, side: int) -> None:
-    """Reflection has nothing to show beyond a picture's own size."""
-    if padding == "reflect" and kernel // 2 >= side:
-        raise ValueError(
-            f"model.padding=reflect with a kernel of {kernel} at a level of {side} pixels a side, but a reflection "
-            "needs more pixels than the kernel's half; set model.padding=zeros, or fewer levels"
-        )

@@ -2,7 +2,7 @@
 
 from torch import Tensor, nn
 
-from dip.nets.layers import OUTPUTS, PADDINGS, check_choice, check_kernel, check_reach, convolution, same
+from dip.nets.layers import OUTPUTS, PADDINGS, Same, check_choice, check_kernel, convolution
 
 
 class ResNet(nn.Module):
@@ -29,7 +29,6 @@ class ResNet(nn.Module):
         check_kernel("model.kernel", kernel)
         check_choice("model.padding", padding, PADDINGS)
         check_choice("model.output", output, OUTPUTS)
-        self.kernel, self.padding = kernel, padding
         self.enter = nn.Sequential(
             *convolution(in_channels, features, kernel, padding, "none", negative_slope=negative_slope)
         )
@@ -41,11 +40,10 @@ class ResNet(nn.Module):
             for _ in range(blocks)
         )
         self.leave = nn.Sequential(*convolution(features, features, kernel, padding)[:-1])
-        self.to_picture = same(features, out_channels, kernel, padding)
+        self.to_picture = Same(features, out_channels, kernel, padding)
         self.bound = OUTPUTS[output]()
 
     def forward(self, x: Tensor) -> Tensor:
-        check_reach(self.padding, self.kernel, min(x.shape[-2:]))
         x = self.enter(x)
         for block in self.blocks:
             x = x + block(x)

@@ -12,7 +12,6 @@ from dip.nets.layers import (
     UP_SAMPLINGS,
     check_choice,
     check_kernel,
-    check_reach,
     convolution,
     twice,
 )
@@ -61,8 +60,6 @@ class Skip(nn.Module):
         check_choice("model.up_sampling", up_sampling, UP_SAMPLINGS)
         check_choice("model.padding", padding, PADDINGS)
         check_choice("model.output", output, OUTPUTS)
-        self.kernels = (down_kernel, up_kernel)
-        self.padding = padding
         self.up_sampling = up_sampling
 
         def convolve(in_channels: int, out_channels: int, kernel: int, down_sampling: str = "none") -> list[nn.Module]:
@@ -108,8 +105,6 @@ class Skip(nn.Module):
                 f"a picture of {width}x{height} is too small for {scales} scales, which need more than {2**scales} "
                 "pixels a side; give model.down, model.up and model.skip fewer numbers"
             )
-        for scale, kernel in zip((scales, scales - 1), self.kernels, strict=True):
-            check_reach(self.padding, kernel, -(-side // 2**scale))
 
 
 class Nothing(nn.Module):

@@ -16,7 +16,6 @@ from dip.nets.layers import (
     UP_SAMPLINGS,
     check_choice,
     check_kernel,
-    check_reach,
     convolution,
     pad,
     twice,
@@ -73,7 +72,6 @@ class UNet(nn.Module):
                 f"model.output_gain={output_gain}, but a network that starts at zero or below cannot learn"
             )
         self.depth = depth
-        self.kernels = (encoder_kernel, decoder_kernel)
         self.padding = padding
         self.skip_connections = skip_connections
         self.activation_checkpointing = activation_checkpointing
@@ -139,8 +137,6 @@ class UNet(nn.Module):
                 f"a picture of {width}x{height} is too small for model.depth={self.depth}, which needs more than "
                 f"{2 ** (self.depth - 1)} pixels a side; set model.depth={max(deepest, 1)} or less"
             )
-        for level, kernel in zip((self.depth - 1, self.depth - 2), self.kernels, strict=True):
-            check_reach(self.padding, kernel, -(-side // 2 ** max(level, 0)))
 
 
 class Grow(nn.Module):
