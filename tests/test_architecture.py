@@ -18,11 +18,12 @@ GRAPH = {
     "nets.skip": {"nets.layers"},
     "nets.resnet": {"nets.layers"},
     "nets.deep_decoder": {"nets.layers"},
+    "supervision": set(),
     "module": {"data"},
     "callbacks": {"data", "images", "metrics", "module"},
     "schema": set(),
     "command": set(),
-    "experiment": {"callbacks", "command", "data", "module"},
+    "experiment": {"callbacks", "command", "data", "module", "supervision"},
 }
 HYDRA = {"schema", "command", "experiment"}
 

@@ -1,4 +1,5 @@
 import json
+import re
 
 import numpy as np
 import pytest
@@ -222,6 +223,7 @@ def test_results_are_complete_and_true(config, photograph, tmp_path):
         "output.png",
         "masked.png",
         "comparison.png",
+        "supervision.png",
         "training.gif",
         "metrics.json",
         "config.yaml",
@@ -365,3 +367,42 @@ def test_known_pixels_stay_exact_in_every_precision(config, photograph, tmp_path
     hole = np.zeros((32, 40), dtype=bool)
     hole[8:16, 20:30] = True
     assert np.array_equal(after[~hole], before[~hole])
+
+
+@pytest.fixture
+def large_hole(photograph, mask):
+    """The tiny picture at 96x72, with a hole of 40x40 pixels."""
+    Image.open(photograph).resize((96, 72)).save(photograph)
+    pixels = np.full((72, 96), 255, dtype=np.uint8)
+    pixels[16:56, 20:60] = 0
+    Image.fromarray(pixels).save(mask)
+
+
+@pytest.mark.usefixtures("large_hole")
+def test_a_hole_beyond_reach_is_warned_of_and_the_named_setting_cures_it(config, tmp_path, caplog):
+    small = ["model.depth=2", "model.decoder_kernel=3", "trainer.max_steps=1"]
+    run(config(*small), tmp_path / "small")
+    (said,) = [record.getMessage() for record in caplog.records if "beyond the reach" in record.getMessage()]
+    depth, kernel = re.findall(r"model\.\w+=\d+", said)
+    assert (depth, kernel) == ("model.depth=3", "model.decoder_kernel=15")
+    with Image.open(tmp_path / "small" / "supervision.png") as picture:
+        pixels = np.array(picture)[16:56, 20:60].reshape(-1, 3)
+    share = (pixels == (255, 0, 255)).all(axis=1).mean()
+    assert f"{100 * share:.1f} % of the hole" in said
+    for cure in (depth, kernel):
+        caplog.clear()
+        run(config(*small, cure), tmp_path / cure)
+        assert "beyond the reach" not in caplog.text
+    for smaller in ("model.depth=2", "model.decoder_kernel=13"):
+        caplog.clear()
+        run(config(*small, smaller), tmp_path / smaller)
+        assert "beyond the reach" in caplog.text
+
+
+@pytest.mark.usefixtures("large_hole")
+def test_looking_for_a_cure_changes_no_result(config, tmp_path):
+    small = ["model.decoder_kernel=3", "trainer.max_steps=2"]
+    looked, unlooked = (
+        run(config(*small, *more), tmp_path / str(len(more))) for more in ([], ["callbacks.supervision=null"])
+    )
+    assert looked["loss"] == unlooked["loss"]

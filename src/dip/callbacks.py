@@ -247,6 +247,25 @@ class BackTracking(Callback):
             self.weights = [parameter.clone() for parameter in pl_module.parameters()]
 
 
+class Supervision(Callback):
+    """supervision.png, and in TensorBoard: the hole in grey, and in magenta what of it no known pixel reaches.
+
+    `reached` is set before training: where the network's input gets gradient, (1, 1, H, W), boolean.
+    """
+
+    reached: Tensor
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        sample = trainer.datamodule.sample  # pyright: ignore[reportAttributeAccessIssue]
+        colour = torch.tensor([1.0, 0.0, 1.0])[:, None, None]
+        hole = torch.where(self.reached, 0.5, colour)
+        picture = torch.where(sample.mask.bool(), sample.target, hole)
+        images.to_pil(picture).save(Path(trainer.default_root_dir, "supervision.png"))
+        for logger in trainer.loggers:
+            if isinstance(logger, TensorBoardLogger):
+                logger.experiment.add_image("supervision", picture[0], 0)
+
+
 class Results(Callback):
     """Pictures and `metrics.json` in the run's folder; `metrics` is what that file holds.
 

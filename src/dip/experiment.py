@@ -4,6 +4,7 @@ import inspect
 import logging
 import sys
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,10 +16,11 @@ from hydra.types import RunMode
 from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from dip.callbacks import Interruption, Results
+from dip.callbacks import Interruption, Results, Supervision
 from dip.command import Refused, show_tracebacks
 from dip.data import Sample, SingleSample
 from dip.module import DeepImagePrior
+from dip.supervision import reached
 
 log = logging.getLogger(__name__)
 LARGE = 1_000_000  # pixels; about 1 GB of memory in bfloat16, 1.6 GB in float32
@@ -63,6 +65,7 @@ def repair(experiment: Experiment, folder: Path) -> dict[str, Any]:
     # TensorBoard's logger would add an empty hparams.yaml; this file is there already.
     trainer.logger.NAME_HPARAMS_FILE = "config.yaml"  # pyright: ignore[reportAttributeAccessIssue, reportOptionalMemberAccess]
     describe(prior, data, trainer)
+    warn_of_the_unreached(callbacks, cfg, data.sample)
     trainer.fit(prior, datamodule=data)
     trainer.save_checkpoint(folder / "checkpoints" / f"{cfg.callbacks.checkpoint.filename}.ckpt")
     metrics = only(callbacks, Results).metrics
@@ -96,6 +99,9 @@ def build(cfg: DictConfig, folder: Path) -> Experiment:
     check_loss(prior, data.sample)
     check_optimizer(prior)
     callbacks = [callback for callback in construct(cfg, "callbacks").values() if callback is not None]
+    for callback in callbacks:
+        if isinstance(callback, Supervision):
+            callback.reached = reach(prior, data.sample)
     cfg = cfg.copy()
     cfg.trainer.precision = precision(cfg.trainer.precision, cfg.trainer.accelerator)
     trainer = construct(
@@ -162,6 +168,13 @@ def check_optimizer(prior: DeepImagePrior) -> None:
         raise ValueError(f"optimizer: {error}") from error
 
 
+def reach(prior: DeepImagePrior, sample: Sample) -> torch.Tensor:
+    """Where the network's input gets gradient from known pixels, at the picture's size: (1, 1, H, W), boolean."""
+    with torch.random.fork_rng(devices=[]):  # the input may draw noise
+        found = reached(prior.model, prior.input(), sample.mask)
+    return torch.nn.functional.interpolate(found.float(), size=sample.mask.shape[-2:]).bool()
+
+
 def precision(wanted: str, accelerator: str) -> str:
     """`wanted`, where "auto" is bfloat16 autocast if the hardware multiplies bfloat16 itself, and float32 otherwise."""
     if wanted != "auto":
@@ -205,6 +218,36 @@ def describe(prior: DeepImagePrior, data: SingleSample, trainer: pl.Trainer) -> 
             "%.1f megapixels: time and memory grow with them; a smaller copy, or a cut-out around the hole, is quicker",
             height * width / 1e6,
         )
+
+
+def warn_of_the_unreached(callbacks: list[pl.Callback], cfg: DictConfig, sample: Sample) -> None:
+    hole = ~sample.mask.bool()
+    for callback in callbacks:
+        if isinstance(callback, Supervision) and (hole & ~callback.reached).any():
+            log.warning(
+                "%.1f %% of the hole is beyond the reach of all known pixels (supervision.png): nothing corrects what "
+                "the network draws there; %s reaches all of it",
+                100 * (hole & ~callback.reached).sum() / hole.sum(),
+                " or ".join(smallest_cures(cfg, sample)) or "a network that looks further",
+            )
+
+
+def smallest_cures(cfg: DictConfig, sample: Sample) -> Iterator[str]:
+    """Each key of the network that alone can make it reach the whole hole, with the smallest value that does."""
+    for key, values in (("depth", range(2, 11)), ("decoder_kernel", range(3, 22, 2))):
+        for value in values if key in cfg.model else ():
+            other = cfg.copy()
+            # How far a network looks does not depend on how many features it has.
+            other.model = {**cfg.model, key: value} | ({"widths": [1]} if "widths" in cfg.model else {})
+            try:
+                with torch.random.fork_rng(devices=[]):  # so that the run itself draws the same numbers as ever
+                    model = construct(other, "model", size=sample.mask.shape[-2:], in_channels=1, out_channels=1)
+            except ValueError:
+                break  # a depth that the picture is too small for
+            found = reached(model, torch.zeros_like(sample.mask), sample.mask)
+            if (found | sample.mask.bool()).all():
+                yield f"model.{key}={value}"
+                break
 
 
 def only(callbacks: list[pl.Callback], kind: type[Any]) -> Any:

@@ -303,6 +303,7 @@ class Callbacks:
     back_tracking: BackTracking
     progress: Progress
     images: Images | None
+    supervision: Target | None
     results: Target
     animation: Animation | None
     checkpoint: Checkpoint

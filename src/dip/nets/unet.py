@@ -125,7 +125,7 @@ class UNet(nn.Module):
 
     def keep(self, level: Callable[..., Tensor], *inputs: Any) -> Tensor:
         """level(*inputs), with everything kept for the backward pass, or the inputs only."""
-        if self.activation_checkpointing and torch.is_grad_enabled():
+        if self.activation_checkpointing and self.training and torch.is_grad_enabled():
             return checkpoint(level, *inputs, use_reentrant=False, preserve_rng_state=False)  # pyright: ignore[reportReturnType]
         return level(*inputs)
 

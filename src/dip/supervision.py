@@ -1,0 +1,80 @@
+"""How far the known pixels reach: where a network's input gets any gradient from them.
+
+T. Lemsky ("Reimplementing Deep Image Prior", 2022) found coloured ellipses in large holes where it gets none.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+MIXING = {torch.conv2d, torch.conv_transpose2d, F.linear}
+# What acts on each value by itself, and norms: their statistics tie every pixel to every other, wherever they are.
+PASSING = {
+    *(F.batch_norm, F.instance_norm, F.group_norm, F.layer_norm, F.dropout, F.dropout2d, F.leaky_relu, F.relu, F.relu6),
+    *(F.elu, F.selu, F.gelu, F.silu, F.mish, F.hardswish, F.softplus, F.sigmoid, F.tanh, torch.relu, torch.prelu),
+    *(torch.sigmoid, torch.tanh, Tensor.relu, Tensor.sigmoid, Tensor.tanh, Tensor.clamp),
+}
+
+
+@torch.enable_grad()
+def reached(model: nn.Module, picture: Tensor, mask: Tensor) -> Tensor:
+    """Where the network's input can get gradient from known pixels, whatever the weights are: (1, 1, h, w), boolean.
+
+    picture: an input (1, C, h, w), of which only the shape counts; mask: (1, 1, H, W), 1 = known.
+    One forward and one backward pass through the network, with its support in place of its values.
+    """
+    picture = torch.zeros_like(picture).requires_grad_()
+    training = model.training
+    with Support():
+        output = model.eval()(picture)  # without activation checkpointing, whose second forward pass is outside
+    model.train(training)
+    (gradient,) = torch.autograd.grad((output * mask).sum(), picture)
+    return gradient.ne(0).any(dim=1, keepdim=True)
+
+
+class Support(TorchFunctionMode):
+    """Within it every weight counts as one, every activation as none, and gradients only say yes or no."""
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Iterable[type], args: Sequence[Any] = (), kwargs: Any = None
+    ) -> Any:
+        if func in PASSING:
+            return args[0]
+        if func in MIXING:
+            return mix(func, *args, **kwargs or {})
+        if func is F.max_pool2d:
+            return pool(*args, **kwargs or {})
+        return func(*args, **kwargs or {})
+
+
+def mix(func: Callable[..., Tensor], x: Tensor, weight: Tensor, bias: Any = None, *rest: Any, **options: Any) -> Tensor:
+    return YesOrNo.apply(func(x, torch.ones_like(weight), None, *rest, **options))  # pyright: ignore[reportReturnType]
+
+
+def pool(
+    x: Tensor,
+    kernel_size: int,
+    stride: int | None = None,
+    padding: int = 0,
+    dilation: int = 1,
+    ceil_mode: bool = False,
+    return_indices: bool = False,
+) -> Tensor:
+    """Any of the pixels may be the largest."""
+    return F.avg_pool2d(x, kernel_size, stride, padding, ceil_mode)
+
+
+class YesOrNo(torch.autograd.Function):
+    """The gradient becomes 1 where it is not 0, so that no number of layers makes it too large or too small."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+        return x.view_as(x)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+        return gradient.ne(0).to(gradient.dtype)
