@@ -10,7 +10,7 @@ from omegaconf import OmegaConf
 from PIL import Image
 from pytorch_lightning import Callback
 
-from dip.callbacks import WeightJitter
+from dip.callbacks import Langevin, WeightJitter
 from dip.experiment import build, precision, repair
 from dip.images import to_pil
 
@@ -72,7 +72,9 @@ KNOBS = {
     "scheduler=step": {"step_size": "1", "gamma": "0.1"},
     "scheduler=cosine": {"T_max": "2", "eta_min": "0.005"},
     "scheduler=warmup": {"start_factor": "0.5", "total_iters": "1"},
-    "callbacks=default": {"weight_jitter.share": "0.1"},
+    "average=outputs": {"decay": "0.5", "burn_in_share": "0.5"},
+    "average=weights": {"decay": "0.5"},
+    "callbacks=default": {"weight_jitter.share": "0.1", "langevin.noise": "2"},
     "frozen": {"": "[BatchNorm2d]"},
 }
 # What a choice, or one knob of it, needs to be seen.
@@ -103,9 +105,11 @@ def losses(config, tmp_path):
         if truth is not None:
             experiment.data.sample = experiment.data.sample._replace(truth=truth)
         recorder = Losses()
-        turning = [callback for callback in experiment.callbacks if isinstance(callback, WeightJitter)]
+        turning = [callback for callback in experiment.callbacks if isinstance(callback, WeightJitter | Langevin)]
         experiment.trainer.callbacks = [*turning, recorder]
         experiment.trainer.fit(experiment.prior, datamodule=experiment.data)
+        if experiment.prior.average is not None:  # it changes no loss, but what the run results in
+            return [*recorder.losses, experiment.prior.draw().mean().item()]
         return recorder.losses
 
     return run
@@ -148,7 +152,15 @@ ELSEWHERE = {
     "logger.version",
 }
 VISIBLE = ("data.", "callbacks.")  # test_data, test_masks, test_callbacks
-STEP = ("model", "input", "loss", "penalty", "optimizer", "scheduler")  # the groups that make a training step
+STEP = (
+    "model",
+    "input",
+    "loss",
+    "penalty",
+    "optimizer",
+    "scheduler",
+    "average",
+)  # the groups that make a training step
 FREE = {"model=any", "optimizer=any", "model=unet_linear"}  # without keys of their own
 FILES = {f"{group}={path.stem}" for group in STEP for path in (REPOSITORY / "configs" / group).glob("*.yaml")} - FREE
 

@@ -17,6 +17,7 @@ from pytorch_lightning.loggers import TensorBoardLogger
 from torch import Tensor, nn
 
 from dip import images
+from dip.averages import OutputAverage
 from dip.data import Sample
 from dip.metrics import biharmonic, psnr, ssim
 from dip.module import DeepImagePrior
@@ -53,7 +54,7 @@ class Progress(TQDMProgressBar):
     ) -> None:
         step, last = trainer.global_step, trainer.max_steps
         if step % self.every_steps == 0 or step in (1, last) or trainer.should_stop:
-            self.latest = {"loss": outputs["loss"].item(), **measure(outputs["output"], batch)}
+            self.latest = {"loss": outputs["loss"].item(), **measure(outputs["picture"], batch)}
             for logger in trainer.loggers:
                 logger.log_metrics(self.latest, step=step)
             if self.is_disabled and (step == last or step % max(last // 20, 1) < self.every_steps):
@@ -91,7 +92,7 @@ class Images(Callback):
         step = trainer.global_step
         if step not in self.steps and not trainer.should_stop:
             return
-        pictures = {"output": outputs["output"], "composite": batch.composite(outputs["output"])}
+        pictures = {"output": outputs["picture"], "composite": batch.composite(outputs["picture"])}
         if step == 1:
             pictures["masked"] = batch.target
         for logger in trainer.loggers:
@@ -117,7 +118,7 @@ class Animation(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Sample, batch_idx: int
     ) -> None:
         if trainer.global_step in self.steps or trainer.should_stop:
-            frame = images.to_pil(outputs["output"])
+            frame = images.to_pil(outputs["picture"])
             frame.thumbnail((self.max_side, self.max_side))
             self.frames.append(frame)
 
@@ -205,10 +206,35 @@ class WeightJitter(Callback):
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Sample, batch_idx: int) -> None:
         if self.share == 0:
             return
-        for layer in pl_module.modules():
+        for layer in pl_module.model.modules():  # pyright: ignore[reportAttributeAccessIssue]
             if isinstance(layer, nn.Conv2d):
                 weight = layer.weight
                 weight.add_(torch.randn(weight.shape, device=weight.device) * (self.share * weight.std()))
+
+
+class Langevin(Callback):
+    """Gaussian noise added to the network's convolution weights after each step: Langevin dynamics.
+
+    noise: its standard deviation over the learning rate. For plain gradient descent that is noise of this size in the
+    gradient (Welling and Teh 2011); Cheng et al. (arXiv:1904.07457) add it after Adam's step. 0 is none.
+    """
+
+    def __init__(self, noise: float):
+        if noise < 0:
+            raise ValueError(f"callbacks.langevin.noise={noise}, but it is a standard deviation; 0 is none")
+        self.noise = noise
+
+    @torch.no_grad()
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Sample, batch_idx: int
+    ) -> None:
+        if self.noise == 0:
+            return
+        (optimizer,) = trainer.optimizers
+        for weight in pl_module.model.parameters():  # pyright: ignore[reportAttributeAccessIssue]
+            if weight.requires_grad and weight.ndim == 4:
+                noise = torch.randn(weight.shape, device=weight.device)
+                weight.add_(noise, alpha=self.noise * optimizer.param_groups[0]["lr"])
 
 
 class BackTracking(Callback):
@@ -266,10 +292,28 @@ class Supervision(Callback):
                 logger.experiment.add_image("supervision", picture[0], 0)
 
 
+class Uncertainty(Callback):
+    """uncertainty.png of a run that averages its outputs: their standard deviation in each pixel, the largest white."""
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        average = pl_module.average
+        if not isinstance(average, OutputAverage):
+            return
+        deviation = average.variance.mean(dim=1, keepdim=True).sqrt()
+        largest = deviation.max().item()
+        log.info("uncertainty.png: white is a standard deviation of %.4f, where white in the picture is 1", largest)
+        picture = deviation / max(largest, 1e-12)
+        images.to_pil(picture).save(Path(trainer.default_root_dir, "uncertainty.png"))
+        for logger in trainer.loggers:
+            if isinstance(logger, TensorBoardLogger):
+                logger.experiment.add_image("uncertainty", picture[0], trainer.global_step)
+
+
 class Results(Callback):
     """Pictures and `metrics.json` in the run's folder; `metrics` is what that file holds.
 
-    The pictures are drawn once more after the last update and without the input's noise, as from the checkpoint.
+    The pictures are what the checkpoint stands for: drawn after the last update and without the input's noise, or the
+    average of the run.
     """
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -94,8 +94,18 @@ def build(cfg: DictConfig, folder: Path) -> Experiment:
     picture_input = construct(cfg, "input", size=size, target=target, mask=data.sample.mask)
     channels = {"in_channels": picture_input().shape[1], "out_channels": target.shape[1]}
     model = construct(cfg, "model", size=size, **channels)
-    parts = (construct(cfg, part) for part in ("loss", "optimizer", "penalty", "scheduler"))
-    prior = DeepImagePrior(model, picture_input, *parts, frozen=cfg.frozen)
+    prior = DeepImagePrior(
+        model,
+        picture_input,
+        loss=construct(cfg, "loss"),
+        optimizer=construct(cfg, "optimizer"),
+        penalty=construct(cfg, "penalty"),
+        scheduler=construct(cfg, "scheduler"),
+        average=construct(
+            cfg, "average", model=model, input=picture_input, target=target, max_steps=cfg.trainer.max_steps
+        ),
+        frozen=cfg.frozen,
+    )
     check_loss(prior, data.sample)
     check_optimizer(prior)
     callbacks = [callback for callback in construct(cfg, "callbacks").values() if callback is not None]

@@ -8,6 +8,7 @@ from pytorch_lightning import LightningModule
 from pytorch_lightning.utilities.types import OptimizerConfig, OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 
+from dip.averages import Average, draw
 from dip.data import Sample
 
 
@@ -17,7 +18,9 @@ class DeepImagePrior(LightningModule):
     model: (1, C', H, W) -> (1, C, H, W), any network; input: () -> (1, C', H, W);
     loss: (output, target, mask) -> scalar; optimizer: parameters -> torch optimizer.
     penalty: output -> scalar, what is added to the loss; scheduler: optimizer -> the schedule of its learning rate.
-    frozen: classes of layers, by name, that are not trained. Raises ValueError for one that the network does not have.
+    average: what makes one picture of the run's outputs or weights, a module of `dip.averages`; without one the result
+    is what the last weights draw. frozen: classes of layers, by name, that are not trained. Raises ValueError for one
+    that the network does not have.
     """
 
     def __init__(
@@ -28,6 +31,7 @@ class DeepImagePrior(LightningModule):
         optimizer: Callable[[Iterable[nn.Parameter] | list[dict[str, Any]]], torch.optim.Optimizer],
         penalty: Callable[[Tensor], Tensor] | None = None,
         scheduler: Callable[[torch.optim.Optimizer], torch.optim.lr_scheduler.LRScheduler] | None = None,
+        average: Average | None = None,
         frozen: Sequence[str] = (),
     ):
         super().__init__()
@@ -38,6 +42,9 @@ class DeepImagePrior(LightningModule):
         self.optimizer = optimizer
         self.penalty = penalty
         self.scheduler = scheduler
+        self.average = average
+        if isinstance(average, nn.Module):
+            average.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         for kind in frozen:
             freeze(self.model, kind)
 
@@ -45,13 +52,9 @@ class DeepImagePrior(LightningModule):
         """The network's picture: (1, C, H, W) float32, in any mixed precision."""
         return self.model(self.input()).float()
 
-    @torch.no_grad()
     def draw(self) -> Tensor:
-        """The picture that the weights stand for, as they are now, without the input's noise: (1, C, H, W) float32."""
-        self.input.eval()
-        picture = self()
-        self.input.train()
-        return picture
+        """The result so far, without the input's noise: (1, C, H, W) float32."""
+        return draw(self.model, self.input) if self.average is None else self.average.draw()
 
     def judge(self, target: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """The loss of a new output, and that output: what `dip.callbacks.CudaGraph` captures of a step."""
@@ -60,8 +63,11 @@ class DeepImagePrior(LightningModule):
         return loss if self.penalty is None else loss + self.penalty(output), output
 
     def training_step(self, sample: Sample) -> dict[str, Tensor]:
+        """The loss; the output of this step; the picture to show, which is that output or an average."""
         loss, output = self.judge(sample.target, sample.mask)
-        return {"loss": loss, "output": output.detach()}
+        output = output.detach()
+        picture = output if self.average is None else self.average.update(self.model, self.input, output)
+        return {"loss": loss, "output": output, "picture": picture}
 
     def configure_optimizers(self) -> OptimizerConfig | OptimizerLRSchedulerConfig:
         optimizer = self.optimizer(self.trained())

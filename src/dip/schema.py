@@ -245,6 +245,17 @@ class WarmUp(Factory):
 
 
 @dataclass
+class OutputAverage(Target):
+    decay: float
+    burn_in_share: float
+
+
+@dataclass
+class WeightAverage(Target):
+    decay: float
+
+
+@dataclass
 class Trainer(Target):
     max_steps: int
     accelerator: str
@@ -262,6 +273,11 @@ class TensorBoard(Factory):
 @dataclass
 class WeightJitter(Target):
     share: float
+
+
+@dataclass
+class Langevin(Target):
+    noise: float
 
 
 @dataclass
@@ -300,10 +316,12 @@ class Callbacks:
     interruption: Target
     graph: Target | None
     weight_jitter: WeightJitter
+    langevin: Langevin
     back_tracking: BackTracking
     progress: Progress
     images: Images | None
     supervision: Target | None
+    uncertainty: Target | None
     results: Target
     animation: Animation | None
     checkpoint: Checkpoint
@@ -324,8 +342,9 @@ class Train:
     trainer: Any
     callbacks: Any
     logger: Any
-    penalty: Any = None  # these two have no part by default
+    penalty: Any = None  # these three have no part by default
     scheduler: Any = None
+    average: Any = None
 
 
 def stem(path: str | None) -> str:
@@ -366,6 +385,8 @@ def register() -> None:
         "step": Step,
         "cosine": Cosine,
         "warmup": WarmUp,
+        "output_average": OutputAverage,
+        "weight_average": WeightAverage,
         "trainer": Trainer,
         "callbacks": Callbacks,
         "tensorboard": TensorBoard,

@@ -52,7 +52,14 @@ class Support(TorchFunctionMode):
 
 
 def mix(func: Callable[..., Tensor], x: Tensor, weight: Tensor, bias: Any = None, *rest: Any, **options: Any) -> Tensor:
-    return YesOrNo.apply(func(x, torch.ones_like(weight), None, *rest, **options))  # pyright: ignore[reportReturnType]
+    ones = torch.ones_like(weight)
+    groups = rest[3] if len(rest) > 3 else options.get("groups", 1)  # the seventh argument of both convolutions
+    if func is F.linear or groups > 1:
+        return YesOrNo.apply(func(x, ones, None, *rest, **options))  # pyright: ignore[reportReturnType]
+    # All channels are mixed, so one stands for all of them, in a fraction of the memory.
+    one = func(x.sum(dim=1, keepdim=True), ones[:1, :1], None, *rest, **options)
+    features = weight.shape[1 if func is torch.conv_transpose2d else 0]
+    return YesOrNo.apply(one).expand(-1, features, -1, -1)  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def pool(
