@@ -59,7 +59,7 @@ KNOBS = {
     "input=noise": INPUT | {"channels": "2", "distribution": "normal", "scale": "0.2"},
     "input=meshgrid": INPUT,
     "input=fourier": INPUT | {"features": "3", "scale": "2"},
-    "input=filled": INPUT | {"noise_channels": "2", "scale": "0.5"},
+    "input=picture": INPUT | {"noise_channels": "2", "scale": "0.5"},
     "loss=masked_mse": {},
     "loss=masked_l1": {},
     "loss=masked_huber": {"delta": "0.05"},
@@ -81,8 +81,8 @@ KNOBS = {
 BESIDE = {
     "scheduler=step": ["scheduler.step_size=2"],
     "optimizer=lbfgs": ["optimizer.max_iter=4"],
-    "input=filled scale": ["input.noise_channels=1"],
-    **{f"input={name} lr": ["input.learned=true"] for name in ("noise", "meshgrid", "fourier", "filled")},
+    "input=picture scale": ["input.noise_channels=1"],
+    **{f"input={name} lr": ["input.learned=true"] for name in ("noise", "meshgrid", "fourier", "picture")},
 }
 
 

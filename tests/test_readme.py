@@ -21,6 +21,7 @@ def test_all_commands_are_known_here():
         "source .venv/bin/activate",
         'pip install -e ".[dev]"',
         "pytest",
+        'pip install -e ".[monai]"',
         "tensorboard --logdir outputs --samples_per_plugin images=100",
         "python scripts/benchmark.py --size 384x256",  # test_benchmark
     ]
