@@ -223,13 +223,17 @@ def machine(experiment: Experiment) -> dict[str, str]:
 def bytes_per_pixel(variant: str, width: int, height: int, overrides: list[str]) -> float:
     """How much more memory a pixel takes, between a quarter of the picture and all of it."""
     sizes = [(width // 2, height // 2), (width, height)]
-    # A process of its own, which nothing else has made large before.
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-        small, large = (pool.submit(peak, variant, *size, overrides).result() for size in sizes)
+    small, large = (alone(peak, variant, *size, overrides) for size in sizes)
     return (large - small) / (width * height - sizes[0][0] * sizes[0][1])
 
 
-def peak(variant: str, width: int, height: int, overrides: list[str], steps: int = 3) -> int:
+def alone(act: Callable[..., Any], *arguments: Any) -> Any:
+    """What `act` returns in a process of its own, which nothing else has made large before."""
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        return pool.submit(act, *arguments).result()
+
+
+def peak(variant: str, width: int, height: int, overrides: list[str], steps: int = 12) -> int:
     """Bytes that this process has needed at most, after some steps of the variant, all of the program included."""
     register()
     with tempfile.TemporaryDirectory() as folder:

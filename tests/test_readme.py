@@ -24,6 +24,7 @@ def test_all_commands_are_known_here():
         'pip install -e ".[monai]"',
         "tensorboard --logdir outputs --samples_per_plugin images=100",
         "python scripts/benchmark.py --size 384x256",  # test_benchmark
+        "python scripts/evaluate.py outputs/evaluate/default",  # test_evaluate
     ]
     assert len(TRAINING) >= 8
 

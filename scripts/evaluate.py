@@ -1,0 +1,328 @@
+"""Runs a recipe over suites of pictures whose truth is known, and writes what it reaches as a table.
+
+    python scripts/evaluate.py outputs/evaluate/default
+    python scripts/evaluate.py outputs/evaluate/skip --suites text,holes --seeds 0,1,2 model=skip input=noise
+    python scripts/evaluate.py outputs/evaluate/set11 --suites pixels50 --pictures DIR experiment=paper_pixels
+
+pixels50, pixels80 and pixels90 lack that percentage of their pixels, pixels50 in grey; text lies over the pictures of
+text; holes has a region of some size and shape in each. The second call into a folder runs only what is missing there.
+"""
+
+import argparse
+import csv
+import json
+import statistics
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import redirect_stderr, redirect_stdout
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+from tempfile import mkdtemp
+from typing import Any, NamedTuple
+
+import torch
+from hydra import compose, initialize_config_dir
+from PIL import Image, ImageDraw
+from pytorch_lightning import Callback, LightningModule, Trainer
+from torch import Tensor
+from tqdm import tqdm
+
+from dip import images, masks
+from dip.data import Sample
+from dip.experiment import build, repair
+from dip.metrics import psnr
+from dip.schema import register
+
+CONFIGS = Path(__file__).resolve().parent.parent / "configs"
+SIDE = 256
+# What recipes are chosen on, and what is kept aside for the figures that are published.
+TUNING = ("astronaut", "coffee", "brick")
+FINAL = ("chelsea", "rocket", "camera", "gravel")
+WORDS = "The quick brown fox jumps over the lazy dog"
+QUIET = ["callbacks.images=null", "callbacks.animation=null"]  # nobody looks at them
+
+
+class Case(NamedTuple):
+    suite: str
+    picture: str
+    seed: int
+    overrides: list[str]
+
+    @property
+    def name(self) -> str:
+        return f"{self.suite}/{self.picture}/seed_{self.seed}"
+
+
+class Oracle(Callback):
+    """The curve of the hole's PSNR every few steps, which nothing in the run may see."""
+
+    def __init__(self, every_steps: int = 10):
+        self.every_steps = every_steps
+        self.curve: list[tuple[int, float]] = []
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Sample, batch_idx: int
+    ) -> None:
+        if trainer.global_step % self.every_steps == 0 or trainer.global_step == trainer.max_steps:
+            assert batch.truth is not None
+            quality = psnr(outputs["picture"], batch.truth, ~batch.mask.bool())
+            self.curve.append((trainer.global_step, round(quality, 3)))
+
+
+def rectangle(draw: ImageDraw.ImageDraw, width: int, height: int) -> None:
+    draw.rectangle((0.3 * width, 0.35 * height, 0.55 * width, 0.55 * height), fill=0)
+
+
+def ellipse(draw: ImageDraw.ImageDraw, width: int, height: int) -> None:
+    draw.ellipse((0.35 * width, 0.2 * height, 0.75 * width, 0.8 * height), fill=0)
+
+
+def disks(draw: ImageDraw.ImageDraw, width: int, height: int) -> None:
+    for x, y, radius in ((0.2, 0.3, 0.05), (0.7, 0.2, 0.08), (0.5, 0.6, 0.1), (0.8, 0.75, 0.04), (0.25, 0.8, 0.07)):
+        draw.circle((x * width, y * height), radius * min(width, height), fill=0)
+
+
+def strokes(draw: ImageDraw.ImageDraw, width: int, height: int) -> None:
+    for line in (((0.1, 0.2), (0.5, 0.3), (0.9, 0.1)), ((0.2, 0.9), (0.5, 0.5), (0.8, 0.95))):
+        draw.line([(x * width, y * height) for x, y in line], fill=0, width=round(0.04 * width), joint="curve")
+
+
+SHAPES: dict[str, Callable[[ImageDraw.ImageDraw, int, int], None]] = {
+    "rectangle": rectangle,
+    "ellipse": ellipse,
+    "disks": disks,
+    "strokes": strokes,
+}
+
+
+def shape(name: str, height: int, width: int) -> Tensor:
+    mask = Image.new("L", (width, height), 255)
+    SHAPES[name](ImageDraw.Draw(mask), width, height)
+    return images.from_pil(mask)
+
+
+def own_pictures(names: tuple[str, ...]) -> dict[str, Tensor]:
+    return {name: images.photograph(name, SIDE, SIDE) for name in names}
+
+
+def pictures_of(folder: Path) -> dict[str, Tensor]:
+    """Every picture of the folder but NAME_mask, which is the hole of NAME in the suite holes."""
+    paths = sorted(path for path in folder.iterdir() if path.is_file() and not path.stem.endswith("_mask"))
+    return {path.stem: images.read(path, "--pictures") for path in paths}
+
+
+def masks_of(folder: Path | None) -> dict[str, Tensor]:
+    paths = sorted(folder.glob("*_mask.*")) if folder else []
+    return {path.stem.removesuffix("_mask"): masks.read(path, "black") for path in paths}
+
+
+def pixels(missing: float, grey: bool, pictures: dict[str, Tensor], folder: Path) -> Iterator[tuple[str, list[str]]]:
+    for name, picture in pictures.items():
+        path = folder / f"{name}{'_grey' if grey else ''}.png"
+        drawn = images.to_pil(picture)
+        (drawn.convert("L") if grey else drawn).save(path)
+        yield name, ["data=random_pixels", f"data.image='{path}'", f"data.mask.known_share={1 - missing:.2f}"]
+
+
+def regions(pictures: dict[str, Tensor], holes: dict[str, Tensor], folder: Path) -> Iterator[tuple[str, list[str]]]:
+    """holes: the masks by the names of their pictures."""
+    for name, known in holes.items():
+        image, mask = folder / f"{name}.png", folder / f"{name}_hole.png"
+        images.to_pil(pictures[name]).save(image)
+        images.to_pil(known).save(mask)
+        yield name, [f"data.image='{image}'", f"data.mask='{mask}'", f"data.truth='{image}'"]
+
+
+def cases(arguments: argparse.Namespace) -> Iterator[Case]:
+    folder = arguments.folder / "pictures"
+    pictures = (
+        pictures_of(arguments.pictures) if arguments.pictures else own_pictures(FINAL if arguments.final else TUNING)
+    )
+    for suite in arguments.suites:
+        (folder / suite).mkdir(parents=True, exist_ok=True)
+        for name, overrides in SUITES[suite](pictures, masks_of(arguments.pictures), folder / suite):
+            for seed in arguments.seeds:
+                yield Case(suite, name, seed, [*QUIET, *arguments.overrides, *overrides, f"seed={seed}"])
+
+
+def text(pictures: dict[str, Tensor], own: dict[str, Tensor], folder: Path) -> Iterator[tuple[str, list[str]]]:
+    written = {name: masks.text(picture.shape[-2], picture.shape[-1], WORDS, 16) for name, picture in pictures.items()}
+    return regions(pictures, written, folder)
+
+
+def holes(pictures: dict[str, Tensor], own: dict[str, Tensor], folder: Path) -> Iterator[tuple[str, list[str]]]:
+    """Each picture's own mask where it has one, else each of the shapes in it."""
+    bare = {name: picture for name, picture in pictures.items() if name not in own}
+    drawn = {f"{name}_{kind}": shape(kind, *picture.shape[-2:]) for name, picture in bare.items() for kind in SHAPES}
+    same = {f"{name}_{kind}": picture for name, picture in bare.items() for kind in SHAPES}
+    return regions(pictures | same, own | drawn, folder)
+
+
+Suite = Callable[[dict[str, Tensor], dict[str, Tensor], Path], Iterator[tuple[str, list[str]]]]
+SUITES: dict[str, Suite] = {
+    "pixels50": lambda pictures, own, folder: pixels(0.5, True, pictures, folder),
+    "pixels80": lambda pictures, own, folder: pixels(0.8, False, pictures, folder),
+    "pixels90": lambda pictures, own, folder: pixels(0.9, False, pictures, folder),
+    "text": text,
+    "holes": holes,
+}
+
+
+def evaluate(case: Case, folder: Path, threads: int) -> str | None:
+    """Runs the case and leaves `folder`/name, whole or not at all; what went wrong, which said.txt has in full."""
+    torch.set_num_threads(threads)
+    run = folder / case.name
+    run.parent.mkdir(parents=True, exist_ok=True)
+    attempt = Path(mkdtemp(prefix=f"{run.name}_", dir=run.parent))
+    oracle = Oracle()
+    with (attempt / "said.txt").open("w") as said, redirect_stdout(said), redirect_stderr(said):
+        try:
+            metrics = observed(case, oracle, attempt / "run")
+        except Exception as error:
+            traceback.print_exc(file=said)
+            return f"{case.name} failed: {' '.join(str(error).split())}; {attempt}/said.txt has more"
+    best = max(oracle.curve, key=lambda point: point[1])
+    found = {
+        **{"suite": case.suite, "picture": case.picture, "seed": case.seed, "overrides": case.overrides},
+        **{"metrics": metrics, "oracle": {"step": best[0], "psnr_hole": best[1]}, "last": oracle.curve[-1][1]},
+        "curve": oracle.curve,
+    }
+    (attempt / "evaluation.json").write_text(json.dumps(found) + "\n")
+    attempt.rename(run)
+    return None
+
+
+def observed(case: Case, oracle: Oracle, folder: Path) -> dict[str, Any]:
+    register()
+    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+        experiment = build(compose("train", case.overrides), folder)
+    experiment.trainer.callbacks.insert(0, oracle)  # pyright: ignore[reportAttributeAccessIssue]
+    return repair(experiment, folder)
+
+
+def row(case: Case, folder: Path) -> dict[str, Any]:
+    found = json.loads((folder / case.name / "evaluation.json").read_text())
+    metrics, baseline = found["metrics"], found["metrics"]["baseline"]
+    return {
+        **{"suite": case.suite, "picture": case.picture, "seed": case.seed},
+        **{key: round(metrics[key], 4) for key in ("psnr_hole", "ssim_hole", "psnr_all", "psnr_composite")},
+        **{"oracle": found["oracle"]["psnr_hole"], "oracle_step": found["oracle"]["step"], "last": found["last"]},
+        **{"steps": metrics["steps"], "stopped_by": metrics["stopped_by"], "seconds": metrics["seconds"]},
+        **{f"biharmonic_{key}": round(baseline[key], 4) for key in ("psnr_hole", "ssim_hole", "psnr_composite")},
+    }
+
+
+def mean(rows: list[dict[str, Any]], key: str) -> float:
+    return statistics.fmean(row[key] for row in rows)
+
+
+def markdown(rows: list[dict[str, Any]], command: str) -> str:
+    """A line for each picture, the mean over its seeds, and one for each suite."""
+    lines = [
+        f"`{command}`",
+        "",
+        "PSNR in dB, SSIM: in the hole and over all pixels of the raw output, and with the known pixels pasted back.",
+        "Oracle: the best step of the same curve, which only this table sees. Spread: standard deviation over seeds.",
+        "",
+        "| suite | picture | hole | spread | SSIM | all | pasted back | oracle | gap | last | steps | seconds "
+        "| biharmonic hole | SSIM | pasted back |",
+        "|" + 15 * "---|",
+    ]
+    for suite in dict.fromkeys(row["suite"] for row in rows):
+        within = [row for row in rows if row["suite"] == suite]
+        lines += [line(within, suite, picture) for picture in dict.fromkeys(row["picture"] for row in within)]
+        lines.append(line(within, suite, None))
+    return "\n".join([*lines, "", verdict(rows), ""])
+
+
+def line(rows: list[dict[str, Any]], suite: str, picture: str | None) -> str:
+    """One picture, or with None all of the suite."""
+    own = [row for row in rows if picture is None or row["picture"] == picture]
+    cells = [suite, picture or "**mean**", f"{mean(own, 'psnr_hole'):.2f}", f"{spread(own):.2f}"]
+    cells += [f"{mean(own, 'ssim_hole'):.3f}", *(f"{mean(own, key):.2f}" for key in ("psnr_all", "psnr_composite"))]
+    cells += [f"{mean(own, 'oracle'):.2f}", f"{mean(own, 'oracle') - mean(own, 'psnr_hole'):.2f}"]
+    cells += [f"{mean(own, 'last'):.2f}", f"{mean(own, 'steps'):.0f}", f"{mean(own, 'seconds'):.0f}"]
+    cells += [f"{mean(own, 'biharmonic_psnr_hole'):.2f}", f"{mean(own, 'biharmonic_ssim_hole'):.3f}"]
+    return "| " + " | ".join([*cells, f"{mean(own, 'biharmonic_psnr_composite'):.2f}"]) + " |"
+
+
+def spread(rows: list[dict[str, Any]]) -> float:
+    """Standard deviation over the seeds of a picture, the mean over the pictures."""
+    pictures = dict.fromkeys(row["picture"] for row in rows)
+    over_seeds = ([row["psnr_hole"] for row in rows if row["picture"] == picture] for picture in pictures)
+    return statistics.fmean(statistics.stdev(values) if len(values) > 1 else 0.0 for values in over_seeds)
+
+
+def verdict(rows: list[dict[str, Any]]) -> str:
+    better = [row["psnr_hole"] > row["biharmonic_psnr_hole"] for row in rows]
+    gaps = [row["oracle"] - row["psnr_hole"] for row in rows]
+    return (
+        f"Better than biharmonic in the hole: {sum(better)} of {len(rows)} runs. "
+        f"Gap to the oracle: {statistics.fmean(gaps):.2f} dB on average, {max(gaps):.2f} dB at worst."
+    )
+
+
+def write(rows: list[dict[str, Any]], command: str, folder: Path) -> None:
+    (folder / "table.md").write_text(markdown(rows, command))
+    (folder / "table.json").write_text(json.dumps(rows, indent=1) + "\n")
+    with (folder / "table.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def same_recipe(folder: Path, overrides: list[str]) -> bool:
+    """Whether what the folder holds already is of these overrides; it is from now on."""
+    path = folder / "overrides.json"
+    if path.exists():
+        return json.loads(path.read_text()) == overrides
+    folder.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(overrides) + "\n")
+    return True
+
+
+def suites(names: str) -> list[str]:
+    if unknown := set(names.split(",")) - set(SUITES):
+        raise argparse.ArgumentTypeError(f"no suite is named {', '.join(sorted(unknown))}")
+    return names.split(",")
+
+
+def seeds(numbers: str) -> list[int]:
+    return [int(number) for number in numbers.split(",")]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path, help="where runs and tables go; what is there already is not run again")
+    parser.add_argument("--suites", type=suites, default=list(SUITES), help=f"which of {','.join(SUITES)} (all)")
+    parser.add_argument("--seeds", type=seeds, default=[0], help="of the runs, such as 0,1,2 (0)")
+    parser.add_argument("--pictures", type=Path, help="a folder of pictures instead of those of the scikit-image wheel")
+    parser.add_argument("--final", action="store_true", help=f"{', '.join(FINAL)} instead of {', '.join(TUNING)}")
+    parser.add_argument("--processes", type=int, default=1, help="runs at a time, which share the cores (%(default)s)")
+    parser.add_argument("overrides", nargs="*", help="keys of the runs, such as experiment=large_hole")
+    arguments = parser.parse_intermixed_args()
+    if arguments.pictures and not arguments.pictures.is_dir():
+        parser.error(f"--pictures {arguments.pictures} is no folder")
+    if not same_recipe(arguments.folder, arguments.overrides):
+        parser.error(f"{arguments.folder} holds runs of other keys (overrides.json), which stay; give another folder")
+    everything = list(cases(arguments))
+    missing = [case for case in everything if not (arguments.folder / case.name).exists()]
+    threads = max(1, torch.get_num_threads() // arguments.processes)
+    failed = False
+    with get_context("spawn").Pool(arguments.processes, maxtasksperchild=1) as pool:
+        runs = pool.imap_unordered(partial(evaluate, folder=arguments.folder, threads=threads), missing)
+        for error in tqdm(runs, total=len(missing), desc="Evaluating", unit="run"):
+            if error is not None:
+                failed = True
+                print(error, file=sys.stderr)
+    rows = [row(case, arguments.folder) for case in everything if (arguments.folder / case.name).exists()]
+    if rows:
+        write(rows, f"python scripts/evaluate.py {' '.join(sys.argv[1:])}", arguments.folder)
+        print((arguments.folder / "table.md").read_text())
+    sys.exit(1 if failed else 0)
+
+
+if __name__ == "__main__":
+    main()
