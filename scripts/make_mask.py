@@ -37,7 +37,7 @@ def random_pixels(photo: Image.Image, known_share: float, seed: int) -> Hole:
 def mask_file(photo: Image.Image, path: str) -> Hole:
     from dip import masks
 
-    hole = masks.read(path, "black", "--mask")[0, 0].numpy() == 0
+    hole = masks.read(path, "black", "--mask")[0, 0].numpy() < 0.5
     if hole.shape != (photo.height, photo.width):
         raise ValueError(
             f"{path} is {hole.shape[1]}x{hole.shape[0]} but the photograph is {photo.width}x{photo.height}"
@@ -231,7 +231,7 @@ def command_line() -> Parser:
         nargs=3,
         types=(str, pixels, point),
         metavar=("WORDS", "SIZE", "X,Y"),
-        help="words, SIZE pixels high, with their top left corner there",
+        help="words in Latin letters, SIZE pixels high, with their top left corner there",
     )
     add(
         "--color",
