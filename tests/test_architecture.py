@@ -8,6 +8,7 @@ import dip
 GRAPH = {
     "images": set(),
     "masks": {"images"},
+    "holes": set(),
     "data": {"images", "masks"},
     "metrics": set(),
     "inputs": {"metrics"},

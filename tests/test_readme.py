@@ -14,7 +14,8 @@ SHORT = ["trainer.max_steps=1", "data.example.width=96", "data.example.height=64
 
 
 def test_all_commands_are_known_here():
-    others = [line for line in COMMANDS if not line.startswith("python train.py")]
+    tested_elsewhere = ("python train.py", "python scripts/make_mask.py")  # below, and in test_make_mask
+    others = [line for line in COMMANDS if not line.startswith(tested_elsewhere)]
     assert others == [
         "make run",
         "make test",

@@ -10,11 +10,14 @@ from torch import Tensor
 from dip import images
 
 
-def read(path: str | Path, hole: str) -> Tensor:
-    """The mask in a picture file. hole: the colour of the hole, "black" or "white"; the border is at half the range."""
-    brightness = images.read(path, "data.mask").mean(dim=1, keepdim=True)
+def read(path: str | Path, hole: str, key: str = "data.mask") -> Tensor:
+    """The mask in a picture file. hole: the colour of the hole, "black" or "white"; the border is at half the range.
+
+    Errors name the `key` that gave the path.
+    """
+    brightness = images.read(path, key).mean(dim=1, keepdim=True)
     if brightness.max() < 0.01:
-        raise ValueError(f"data.mask={path} is black all over, but a mask has white (255) and black (0) pixels")
+        raise ValueError(f"{key}={path} is black all over, but a mask has white (255) and black (0) pixels")
     known = brightness >= 0.5
     return (known if hole == "black" else ~known).float()
 
