@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 from PIL import Image
@@ -31,6 +32,9 @@ TINY = [
     "trainer.precision=32-true",
 ]
 
+# As many processes as cores run tests, and the commands that tests start are as small.
+torch.set_num_threads(1)
+os.environ["OMP_NUM_THREADS"] = "1"
 register()
 
 
