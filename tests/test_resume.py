@@ -1,0 +1,310 @@
+"""A run that was stopped, in whatever manner, goes on as if nothing had happened."""
+
+import json
+import os
+import pickle
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from conftest import REPOSITORY, TINY
+from omegaconf import OmegaConf
+from PIL import Image
+from pytorch_lightning import Callback
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from dip.callbacks import Interruption
+from dip.checkpoints import LAST, Checkpoint, read
+from dip.command import Interrupted
+from dip.experiment import build, lacking, only, repair, resumed
+from dip.schema import run_folder
+
+STEPS = ["trainer.max_steps=9", "callbacks.progress.every_steps=1"]
+
+
+class Killed(Exception):
+    pass
+
+
+class Kill(Callback):
+    """Has a checkpoint saved in step `saved`, and ends everything in step `killed`. Comes after the other callbacks."""
+
+    def __init__(self, saved, killed):
+        self.saved = saved
+        self.killed = killed
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+        if trainer.global_step == self.saved:
+            trainer.checkpoint_callback.save(trainer)
+        if trainer.global_step == self.killed:
+            raise Killed
+
+
+@pytest.fixture
+def killed(config, tmp_path):
+    """killed(saved, killed, *overrides): the folder of a run that was killed in a step, with a checkpoint of another."""
+
+    def run(saved, killed, *overrides):
+        experiment = build(config(*STEPS, *overrides), tmp_path / "killed")
+        experiment.trainer.callbacks.append(Kill(saved, killed))
+        with pytest.raises(Killed):
+            repair(experiment, tmp_path / "killed")
+        return tmp_path / "killed"
+
+    return run
+
+
+def go_on(folder, **turned):
+    cfg = OmegaConf.load(folder / "config.yaml")
+    for key, value in turned.items():
+        OmegaConf.update(cfg, key.replace("__", "."), value)
+    return repair(build(cfg, folder, go_on=True), folder)
+
+
+def scalars(folder):
+    events = EventAccumulator(str(folder), size_guidance={"scalars": 0})
+    events.Reload()
+    return {tag: [(event.step, event.value) for event in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
+
+
+def plain(value):
+    """Nested tensors as something that == compares bit for bit."""
+    if isinstance(value, torch.Tensor):
+        return (value.dtype, tuple(value.shape), value.contiguous().numpy().tobytes())
+    if isinstance(value, dict):
+        return {key: plain(within) for key, within in value.items()}
+    return [plain(within) for within in value] if isinstance(value, list | tuple) else value
+
+
+def remains(folder):
+    """All that a run leaves, without the seconds that it took."""
+    checkpoint = plain(read(folder / LAST))
+    del checkpoint["callbacks"]["Results"]
+    metrics = json.loads((folder / "metrics.json").read_text())
+    del metrics["seconds"]
+    pictures = {path.name: path.read_bytes() for path in folder.iterdir() if path.suffix in (".png", ".gif")}
+    return {"checkpoint": checkpoint, "metrics": metrics, "scalars": scalars(folder), **pictures}
+
+
+def assert_same(ours, theirs):
+    different = [name for name in ours | theirs if ours.get(name) != theirs.get(name)]
+    assert not different
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        [],
+        ["scheduler=cosine", "optimizer=sgd", "average=weights", "average.decay=0.5"],
+        ["average=outputs", "callbacks.langevin.noise=2", "callbacks.weight_jitter.share=0.1"],
+        ["optimizer=lbfgs", "optimizer.max_iter=3", "scheduler=warmup", "penalty=total_variation"],
+        [
+            "callbacks.back_tracking.drop_db=0.001",
+            "callbacks.back_tracking.every_steps=2",
+            "callbacks.weight_jitter.share=0.5",
+        ],
+        ["model=skip", "input=fourier", "input.learned=true", "input.lr=0.001", "optimizer=adamw"],
+    ],
+    ids=" ".join,
+)
+def test_a_killed_run_goes_on_bit_for_bit(config, killed, tmp_path, overrides, caplog):
+    repair(build(config(*STEPS, *overrides), tmp_path / "whole"), tmp_path / "whole")
+    folder = killed(4, 7, *overrides)
+    caplog.set_level("INFO")
+    go_on(folder)
+    assert "The run goes on after step 4 of 9." in caplog.text
+    assert_same(remains(folder), remains(tmp_path / "whole"))
+    assert [step for step, _ in scalars(folder)["loss"]] == list(range(1, 10))
+
+
+def test_a_run_that_is_killed_twice_goes_on_twice(config, killed, tmp_path):
+    repair(build(config(*STEPS), tmp_path / "whole"), tmp_path / "whole")
+    folder = killed(2, 3)
+    experiment = build(OmegaConf.load(folder / "config.yaml"), folder, go_on=True)
+    experiment.trainer.callbacks.append(Kill(6, 8))
+    with pytest.raises(Killed):
+        repair(experiment, folder)
+    go_on(folder)
+    assert_same(remains(folder), remains(tmp_path / "whole"))
+
+
+def test_before_the_first_checkpoint_a_run_starts_again(config, killed, tmp_path):
+    repair(build(config(*STEPS), tmp_path / "whole"), tmp_path / "whole")
+    folder = killed(None, 4)
+    assert not (folder / LAST).exists()
+    go_on(folder)
+    assert_same(remains(folder), remains(tmp_path / "whole"))
+
+
+def test_a_complete_run_says_so_and_goes_on_with_more_steps(config, tmp_path, caplog):
+    caplog.set_level("INFO")
+    repair(build(config(*STEPS), tmp_path / "whole"), tmp_path / "whole")
+    folder = tmp_path / "shorter"
+    first = repair(build(config(*STEPS, "trainer.max_steps=5"), folder), folder)
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    assert go_on(folder) == first
+    assert f"The run in {folder} is complete after 5 steps; a larger trainer.max_steps" in caplog.text
+    assert before == {path: path.read_bytes() for path in before}
+    assert go_on(folder, trainer__max_steps=9)["steps"] == 9
+    ours, theirs = remains(folder), remains(tmp_path / "whole")
+    for gif in (ours, theirs):  # whose frames are at other steps
+        del gif["training.gif"], gif["checkpoint"]["callbacks"]["Animation"]
+    assert_same(ours, theirs)
+    assert OmegaConf.load(folder / "config.yaml").trainer.max_steps == 9
+
+
+class Interrupt(Callback):
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+        if trainer.global_step == 4:
+            os.kill(os.getpid(), self.number)
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGUSR1"])
+def test_a_signal_ends_a_run_with_results_and_it_goes_on(config, tmp_path, name):
+    repair(build(config(*STEPS), tmp_path / "whole"), tmp_path / "whole")
+    folder = tmp_path / "interrupted"
+    number = signal.Signals[name]
+    before = signal.getsignal(number)
+    experiment = build(config(*STEPS), folder)
+    experiment.trainer.callbacks.insert(0, interrupt := Interrupt())
+    interrupt.number = number
+    with pytest.raises(Interrupted, match=rf"the results of 5 steps are written; resume={folder} goes on") as raised:
+        repair(experiment, folder)
+    assert raised.value.received == number
+    assert signal.getsignal(number) == before
+    metrics = json.loads((folder / "metrics.json").read_text())
+    assert (metrics["steps"], metrics["stopped_by"]) == (5, "interrupt")
+    assert read(folder / LAST)["global_step"] == 5
+    go_on(folder)
+    ours, theirs = remains(folder), remains(tmp_path / "whole")
+    for run in (ours, theirs):  # one more frame, of the step that it was stopped in
+        del run["training.gif"], run["checkpoint"]["callbacks"]["Animation"]
+    assert_same(ours, theirs)
+
+
+def test_seconds_and_frames_are_those_of_the_whole_run(killed):
+    folder = killed(6, 7, "callbacks.animation.count=9")
+    checkpoint = read(folder / LAST)
+    checkpoint["callbacks"]["Results"]["seconds"] = 1000.0
+    torch.save(checkpoint, folder / LAST)
+    assert 1000 < go_on(folder)["seconds"] < 1100
+    with Image.open(folder / "training.gif") as gif:
+        assert gif.n_frames > 4
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (["model.depth=1"], "model.depth stays as it is in a run that goes on; only keys of trainer, callbacks"),
+        (["seed=3"], "seed stays as it is"),
+        (["data=random_pixels"], "data stays as it is"),
+        (["callbacks.nothing=1"], "config.yaml: .*nothing"),
+    ],
+)
+def test_what_the_checkpoint_holds_cannot_be_turned(config, killed, overrides, said):
+    folder = killed(1, 2)
+    with pytest.raises(ValueError, match=said):
+        resumed(folder, config(), overrides)
+
+
+def test_other_keys_are_turned_and_the_rest_is_as_the_run_began(config, killed):
+    folder = killed(1, 2, "optimizer.lr=0.123")
+    given = config("trainer.max_steps=77", "callbacks.animation=null")
+    cfg = resumed(folder, given, ["resume=x", "trainer.max_steps=77", "callbacks.animation=null"])
+    assert (cfg.trainer.max_steps, cfg.callbacks.animation, cfg.optimizer.lr) == (77, None, 0.123)
+
+
+def test_another_picture_is_refused(killed, photograph):
+    folder = killed(1, 2)
+    Image.open(photograph).transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(photograph)
+    with pytest.raises(ValueError, match="of another picture or mask"):
+        go_on(folder)
+
+
+def test_another_network_is_refused(killed):
+    folder = killed(1, 2)
+    with pytest.raises(ValueError, match="last.ckpt does not fit the network: .*Missing key"):
+        go_on(folder, model__depth=1)
+
+
+class Malicious:
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return (os.mkdir, (str(self.path),))
+
+
+def malicious(path, trace):
+    torch.save({"state_dict": Malicious(trace), "global_step": 1, "sample": 0}, path)
+
+
+def malicious_pickle(path, trace):
+    path.write_bytes(pickle.dumps(Malicious(trace)))
+
+
+def cut(path, trace):
+    path.write_bytes(path.read_bytes()[:-1000])
+
+
+def empty(path, trace):
+    path.write_bytes(b"")
+
+
+def other(path, trace):
+    torch.save({"weights": torch.zeros(3)}, path)
+
+
+@pytest.mark.parametrize("spoil", [malicious, malicious_pickle, cut, empty, other])
+def test_a_strange_checkpoint_is_refused_and_nothing_in_it_runs(killed, tmp_path, spoil):
+    folder = killed(1, 2)
+    trace = tmp_path / "trace"
+    spoil(folder / LAST, trace)
+    with pytest.raises(ValueError, match=r"last\.ckpt is no checkpoint"):
+        go_on(folder)
+    assert not trace.exists()
+
+
+def test_lightning_itself_loads_no_code(killed, tmp_path):
+    folder = killed(1, 2)
+    experiment = build(OmegaConf.load(folder / "config.yaml"), folder, go_on=True)
+    malicious(folder / LAST, tmp_path / "trace")
+    with pytest.raises(pickle.UnpicklingError, match="Weights only load failed"):
+        repair(experiment, folder)
+    assert not (tmp_path / "trace").exists()
+
+
+def test_folders_of_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert run_folder(None, "new") == "new"
+    with pytest.raises(ValueError, match="resume=latest: there is no run in outputs/"):
+        run_folder("latest", "new")
+    with pytest.raises(ValueError, match="resume=nowhere: no run has begun there"):
+        run_folder("nowhere", "new")
+    for seconds, name in enumerate(["photo/monday", "photo/sweep/0_depth=3", "text/sunday"]):
+        (tmp_path / "outputs" / name).mkdir(parents=True)
+        (tmp_path / "outputs" / name / "config.yaml").touch()
+        os.utime(tmp_path / "outputs" / name / "config.yaml", (seconds, seconds))
+        assert run_folder("latest", "new") == str(tmp_path / "outputs" / name)
+    assert run_folder("outputs/photo/monday", "new") == str(tmp_path / "outputs" / "photo" / "monday")
+
+
+def test_checkpoints_come_by_the_clock(config, tmp_path):
+    class Written(Callback):
+        def on_train_batch_end(self, trainer, *args):
+            path = tmp_path / "run" / LAST
+            steps.append(read(path)["global_step"] if path.exists() else 0)
+
+    for every_minutes, expected in ((0, [1, 2, 0]), (60, [0, 0, 0])):
+        steps = []
+        experiment = build(config(f"callbacks.checkpoint.every_minutes={every_minutes}"), tmp_path / "run")
+        experiment.trainer.callbacks.append(Written())
+        experiment.trainer.fit(experiment.prior, datamodule=experiment.data)
+        assert steps[:2] == expected[:2]
+        assert read(tmp_path / "run" / LAST)["global_step"] == 3
+        (tmp_path / "run" / LAST).unlink()
+    with pytest.raises(ValueError, match=r"callbacks\.checkpoint\.every_minutes=-1"):
+        Checkpoint(every_minutes=-1)
