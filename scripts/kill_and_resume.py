@@ -2,10 +2,11 @@
 
     python scripts/kill_and_resume.py --kills 30
 
-Every process repairs the same small picture in float32 on the CPU and writes a checkpoint about every 60 ms. A kill comes
-at any moment between the start of the process and its end: while it imports, builds, trains, or writes. After each kill
-every file of the run's folder must be whole. A run that has reached its end must have the same weights, optimizer,
-random generators, loss curve and pictures as the undisturbed one, bit for bit; the next kills then go to a new run.
+Every process repairs the same small picture in float32 on the CPU and writes a checkpoint about every 60 ms. A kill
+comes at any moment between the start of the process and its end: while it imports, builds, trains, or writes. After
+each kill every file of the run's folder must be whole. A run that has reached its end must have the same weights,
+optimizer, random generators, loss curve and pictures as the undisturbed one, bit for bit; the next kills then go to a
+new run.
 """
 
 import argparse

@@ -7,19 +7,18 @@ import signal
 import subprocess
 import sys
 
-import numpy as np
 import pytest
 import torch
-from conftest import REPOSITORY, TINY
+from conftest import REPOSITORY
 from omegaconf import OmegaConf
 from PIL import Image
 from pytorch_lightning import Callback
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from dip.callbacks import Interruption
 from dip.checkpoints import LAST, Checkpoint, read
-from dip.command import Interrupted
-from dip.experiment import build, lacking, only, repair, resumed
+from dip.command import Interrupted, Refused
+from dip.experiment import build, lacking, repair
+from dip.resume import resumed
 from dip.schema import run_folder
 
 STEPS = ["trainer.max_steps=9", "callbacks.progress.every_steps=1"]
@@ -45,7 +44,7 @@ class Kill(Callback):
 
 @pytest.fixture
 def killed(config, tmp_path):
-    """killed(saved, killed, *overrides): the folder of a run that was killed in a step, with a checkpoint of another."""
+    """killed(saved, killed, *overrides): the folder of a run killed in one step, with a checkpoint of another."""
 
     def run(saved, killed, *overrides):
         experiment = build(config(*STEPS, *overrides), tmp_path / "killed")
@@ -226,7 +225,7 @@ def test_another_picture_is_refused(killed, photograph):
 
 def test_another_network_is_refused(killed):
     folder = killed(1, 2)
-    with pytest.raises(ValueError, match="last.ckpt does not fit the network: .*Missing key"):
+    with pytest.raises(ValueError, match=r"last\.ckpt does not fit the network: .*Unexpected key"):
         go_on(folder, model__depth=1)
 
 
@@ -243,7 +242,7 @@ def malicious(path, trace):
 
 
 def malicious_pickle(path, trace):
-    path.write_bytes(pickle.dumps(Malicious(trace)))
+    path.write_bytes(pickle.dumps(Malicious(trace), protocol=2))
 
 
 def cut(path, trace):
@@ -308,3 +307,84 @@ def test_checkpoints_come_by_the_clock(config, tmp_path):
         (tmp_path / "run" / LAST).unlink()
     with pytest.raises(ValueError, match=r"callbacks\.checkpoint\.every_minutes=-1"):
         Checkpoint(every_minutes=-1)
+
+
+@pytest.mark.parametrize("written", ["masked.png", "comparison.png", "metrics.json", "training.gif"])
+def test_a_run_that_is_killed_among_its_results_can_be_resumed(config, killed, tmp_path, monkeypatch, written):
+    repair(build(config(*STEPS), tmp_path / "whole"), tmp_path / "whole")
+    folder = killed(7, 8)
+    replace = type(folder).replace
+
+    def kill(self, target):
+        if target.name == written:
+            raise Killed
+        return replace(self, target)
+
+    monkeypatch.setattr(type(folder), "replace", kill)
+    with pytest.raises(Killed):
+        go_on(folder)
+    monkeypatch.undo()
+    go_on(folder)
+    assert_same(remains(folder), remains(tmp_path / "whole"))
+    assert not list(folder.rglob(".*"))
+
+
+def test_without_room_for_a_checkpoint_the_run_goes_on_and_the_one_before_stays(killed, caplog, file_size_limit):
+    folder = killed(4, 7, "callbacks.images=null", "callbacks.animation=null", "model.widths=[32]")
+    before = (folder / LAST).read_bytes()
+    with file_size_limit(len(before) - 1):
+        assert go_on(folder)["steps"] == 9
+    assert f"No checkpoint of step 9, the one before it stays: {folder / LAST}: File too large" in caplog.text
+    assert (folder / LAST).read_bytes() == before
+    assert (folder / "inpainted.png").exists()
+
+
+def test_without_room_for_the_results_one_line_says_so_and_the_checkpoint_stays(killed, config, file_size_limit):
+    folder = killed(4, 7, "callbacks.images=null", "callbacks.animation=null")
+    before = (folder / LAST).read_bytes()
+    said = rf"{folder}/\w+.png: File too large; resume={folder} goes on from the last checkpoint"
+    with file_size_limit(6000), pytest.raises(Refused, match=said), lacking(config(), folder):
+        go_on(folder)
+    assert (folder / LAST).read_bytes() == before
+    go_on(folder)
+
+
+@pytest.mark.parametrize(
+    ("choice", "said"),
+    [
+        ("model=unet", "out of memory; lower model.depth, or lower model.widths, or set model.activation_checkpoint"),
+        ("model=resnet", "out of memory; take a smaller picture"),
+    ],
+)
+def test_out_of_memory_says_what_to_lower(config, tmp_path, choice, said):
+    def none_left():
+        torch.empty(2**60, dtype=torch.uint8)
+
+    def none_left_on_the_gpu():
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+    for act in (none_left, none_left_on_the_gpu):
+        with pytest.raises(Refused, match=said), lacking(config(choice), tmp_path):
+            act()
+    with pytest.raises(RuntimeError, match="another"), lacking(config(choice), tmp_path):
+        raise RuntimeError("another")
+
+
+def test_memory_that_is_missing_for_the_first_picture_is_no_fault_of_the_network(config, tmp_path):
+    with pytest.raises(RuntimeError, match="can't allocate memory"):
+        build(config("model=any", "model._target_=test_resume.Greedy"), tmp_path)
+
+
+class Greedy(torch.nn.Module):
+    def __init__(self, in_channels, out_channels):
+        super().__init__()
+
+    def forward(self, x):
+        return torch.empty(2**60, dtype=torch.uint8)
+
+
+def test_the_command_goes_on_after_kill_9():
+    script = [sys.executable, REPOSITORY / "scripts" / "kill_and_resume.py", "--kills", "1", "--steps", "200"]
+    result = subprocess.run(script, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    assert "1 runs went on to their ends, all equal" in result.stdout

@@ -4,7 +4,6 @@ import logging
 import random
 import time
 from pathlib import Path
-from pickle import UnpicklingError
 from textwrap import shorten
 from typing import Any
 from zlib import crc32
@@ -35,10 +34,10 @@ class WholeFiles(TorchCheckpointIO):
 
 
 def read(path: Path) -> dict[str, Any]:
-    """The checkpoint in `path`, on the CPU. Raises ValueError for a file that is none or that holds more than values."""
+    """The checkpoint in `path`, on the CPU. Raises ValueError for a file that is none or holds more than values."""
     try:
         checkpoint = WholeFiles().load_checkpoint(path)
-    except (UnpicklingError, RuntimeError, EOFError) as error:
+    except Exception as error:  # a broken file can raise anything
         raise ValueError(f"{path} is no checkpoint that can be read: {shorten(str(error), 200)}") from error
     if not isinstance(checkpoint, dict) or not {"state_dict", "global_step", "sample"} <= set(checkpoint):
         raise ValueError(f"{path} is no checkpoint of a run")
@@ -79,7 +78,8 @@ class Checkpoint(callbacks.Checkpoint):
                 logger.save()  # so that every point up to this step is on the disk
             trainer.save_checkpoint(Path(trainer.default_root_dir, LAST))
         except OSError as error:
-            log.warning("No checkpoint of step %d, the one before it stays: %s", trainer.global_step, error)
+            step, cause = trainer.global_step, f"{error.filename}: {error.strerror}"
+            log.warning("No checkpoint of step %d, the one before it stays: %s", step, cause)
         self.due = time.monotonic() + self.every_seconds
 
     def state_dict(self) -> dict[str, Any]:

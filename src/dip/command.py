@@ -52,7 +52,7 @@ def one_line(error: BaseException) -> str:
     if isinstance(error, ConfigAttributeError | ConfigKeyError) and error.full_key:
         return unknown_key(error.full_key, list(error.parent_node or ()))
     if isinstance(error, OmegaConfBaseException):
-        said = str(error).split("\n", maxsplit=1)[0]
+        said = str(error).split("\n", maxsplit=1)[0].removeprefix("ValueError raised while resolving interpolation: ")
         return f"{error.full_key}: {said}" if isinstance(error, ValidationError) and error.full_key else said
     if isinstance(error, OverrideParseException):
         return f"cannot read {error.override}: write key=value, and a value with special characters as 'key=\"value\"'"
