@@ -103,7 +103,7 @@ def assert_same(ours, theirs):
         [
             "callbacks.back_tracking.drop_db=0.001",
             "callbacks.back_tracking.every_steps=2",
-            "callbacks.weight_jitter.share=0.5",
+            "callbacks.weight_jitter.share=2",
         ],
         ["model=skip", "input=fourier", "input.learned=true", "input.lr=0.001", "optimizer=adamw"],
     ],
