@@ -78,8 +78,7 @@ class Checkpoint(callbacks.Checkpoint):
                 logger.save()  # so that every point up to this step is on the disk
             trainer.save_checkpoint(Path(trainer.default_root_dir, LAST))
         except OSError as error:
-            step, cause = trainer.global_step, f"{error.filename}: {error.strerror}"
-            log.warning("No checkpoint of step %d, the one before it stays: %s", step, cause)
+            log.warning("No checkpoint of step %d, the one before it stays: %s", trainer.global_step, error.strerror)
         self.due = time.monotonic() + self.every_seconds
 
     def state_dict(self) -> dict[str, Any]:

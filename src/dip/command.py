@@ -5,6 +5,7 @@ import os
 import re
 import signal
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from difflib import get_close_matches
@@ -33,6 +34,7 @@ class Interrupted(KeyboardInterrupt):
 def one_line_errors() -> Iterator[None]:
     """Turns whatever is refused, here or by Hydra, into one line and exit code 2, and a signal into 128 + it."""
     os.environ["HYDRA_FULL_ERROR"] = "1"  # otherwise Hydra prints several lines and ends the process itself
+    threading.excepthook = no_room_is_told_once
     try:
         yield
     except KeyboardInterrupt as interrupt:
@@ -43,6 +45,12 @@ def one_line_errors() -> Iterator[None]:
             raise
         log.error("error: %s", one_line(error))
         sys.exit(2)
+
+
+def no_room_is_told_once(hook: threading.ExceptHookArgs) -> None:
+    """Says nothing of a full disk in TensorBoard's thread, which hands it to the main one with the next point."""
+    if not issubclass(hook.exc_type, OSError):
+        threading.__excepthook__(hook)
 
 
 def one_line(error: BaseException) -> str:
