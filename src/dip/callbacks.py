@@ -50,10 +50,10 @@ class Progress(TQDMProgressBar):
         if not sys.stdout.isatty():
             self.disable()
 
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        super().on_train_start(trainer, pl_module)
-        bar = self.train_progress_bar
-        bar.total, bar.initial, bar.n = trainer.max_steps, trainer.global_step, trainer.global_step
+    def on_train_start(self, *args: Any) -> None:
+        super().on_train_start(*args)
+        bar, done = self.train_progress_bar, self.trainer.global_step
+        bar.total, bar.initial, bar.n = self.trainer.max_steps, done, done
         bar.set_description("Repairing")
 
     def on_train_epoch_start(self, trainer: Trainer, *args: Any) -> None:

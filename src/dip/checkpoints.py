@@ -62,7 +62,9 @@ class Checkpoint(callbacks.Checkpoint):
             set_generators(self.generators)
         self.due = time.monotonic() + self.every_seconds
 
-    def on_train_batch_end(self, trainer: Trainer, *args: Any) -> None:
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Sample, batch_idx: int
+    ) -> None:
         ends = trainer.should_stop or trainer.global_step == trainer.max_steps
         if time.monotonic() >= self.due if not ends else interrupted(trainer):
             self.save(trainer)
@@ -106,7 +108,7 @@ def interrupted(trainer: Trainer) -> bool:
 
 def fingerprint(sample: Sample) -> int:
     """A number that another picture or another hole does not have."""
-    return crc32(sample.mask.cpu().numpy(), crc32(sample.target.cpu().numpy()))
+    return crc32(sample.mask.numpy().tobytes(), crc32(sample.target.numpy().tobytes()))
 
 
 def generators() -> dict[str, Any]:
