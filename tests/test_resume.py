@@ -3,9 +3,10 @@
 import json
 import os
 import pickle
+import runpy
 import signal
-import subprocess
-import sys
+import time
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -13,14 +14,16 @@ from conftest import REPOSITORY
 from omegaconf import OmegaConf
 from PIL import Image
 from pytorch_lightning import Callback
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from dip.callbacks import SIGNALS
 from dip.checkpoints import LAST, Checkpoint, read
 from dip.command import Interrupted, Refused
 from dip.experiment import build, lacking, repair
 from dip.resume import resumed
 from dip.schema import run_folder
 
+script = SimpleNamespace(**runpy.run_path(str(REPOSITORY / "scripts" / "kill_and_resume.py")))
+WHOLE = {}  # by overrides, so that each is trained once
 STEPS = ["trainer.max_steps=9", "callbacks.progress.every_steps=1"]
 
 
@@ -49,9 +52,24 @@ def killed(config, tmp_path):
     def run(saved, killed, *overrides):
         experiment = build(config(*STEPS, *overrides), tmp_path / "killed")
         experiment.trainer.callbacks.append(Kill(saved, killed))
+        before = [signal.getsignal(number) for number in SIGNALS]
         with pytest.raises(Killed):
             repair(experiment, tmp_path / "killed")
+        assert before == [signal.getsignal(number) for number in SIGNALS]
         return tmp_path / "killed"
+
+    return run
+
+
+@pytest.fixture
+def whole(config, tmp_path):
+    """whole(*overrides): what a run leaves that nothing disturbs."""
+
+    def run(*overrides):
+        if overrides not in WHOLE:
+            repair(build(config(*STEPS, *overrides), tmp_path / "whole"), tmp_path / "whole")
+            WHOLE[overrides] = script.remains(tmp_path / "whole")
+        return dict(WHOLE[overrides])
 
     return run
 
@@ -63,29 +81,9 @@ def go_on(folder, **turned):
     return repair(build(cfg, folder, go_on=True), folder)
 
 
-def scalars(folder):
-    events = EventAccumulator(str(folder), size_guidance={"scalars": 0})
-    events.Reload()
-    return {tag: [(event.step, event.value) for event in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
-
-
-def plain(value):
-    """Nested tensors as something that == compares bit for bit."""
-    if isinstance(value, torch.Tensor):
-        return (value.dtype, tuple(value.shape), value.contiguous().numpy().tobytes())
-    if isinstance(value, dict):
-        return {key: plain(within) for key, within in value.items()}
-    return [plain(within) for within in value] if isinstance(value, list | tuple) else value
-
-
-def remains(folder):
-    """All that a run leaves, without the seconds that it took."""
-    checkpoint = plain(read(folder / LAST))
-    del checkpoint["callbacks"]["Results"]
-    metrics = json.loads((folder / "metrics.json").read_text())
-    del metrics["seconds"]
-    pictures = {path.name: path.read_bytes() for path in folder.iterdir() if path.suffix in (".png", ".gif")}
-    return {"checkpoint": checkpoint, "metrics": metrics, "scalars": scalars(folder), **pictures}
+def without_frames(run):
+    callbacks = {name: state for name, state in run["callbacks"].items() if name != "Animation"}
+    return {**run, "callbacks": callbacks, "training.gif": None}
 
 
 def assert_same(ours, theirs):
@@ -109,38 +107,34 @@ def assert_same(ours, theirs):
     ],
     ids=" ".join,
 )
-def test_a_killed_run_goes_on_bit_for_bit(config, killed, tmp_path, overrides, caplog):
-    repair(build(config(*STEPS, *overrides), tmp_path / "whole"), tmp_path / "whole")
+def test_a_killed_run_goes_on_bit_for_bit(whole, killed, overrides, caplog):
     folder = killed(4, 7, *overrides)
     caplog.set_level("INFO")
     go_on(folder)
     assert "The run goes on after step 4 of 9." in caplog.text
-    assert_same(remains(folder), remains(tmp_path / "whole"))
-    assert [step for step, _ in scalars(folder)["loss"]] == list(range(1, 10))
+    assert_same(script.remains(folder), whole(*overrides))
+    assert [step for step, _ in script.remains(folder)["curves"]["loss"]] == list(range(1, 10))
 
 
-def test_a_run_that_is_killed_twice_goes_on_twice(config, killed, tmp_path):
-    repair(build(config(*STEPS), tmp_path / "whole"), tmp_path / "whole")
+def test_a_run_that_is_killed_twice_goes_on_twice(whole, killed):
     folder = killed(2, 3)
     experiment = build(OmegaConf.load(folder / "config.yaml"), folder, go_on=True)
     experiment.trainer.callbacks.append(Kill(6, 8))
     with pytest.raises(Killed):
         repair(experiment, folder)
     go_on(folder)
-    assert_same(remains(folder), remains(tmp_path / "whole"))
+    assert_same(script.remains(folder), whole())
 
 
-def test_before_the_first_checkpoint_a_run_starts_again(config, killed, tmp_path):
-    repair(build(config(*STEPS), tmp_path / "whole"), tmp_path / "whole")
+def test_before_the_first_checkpoint_a_run_starts_again(whole, killed):
     folder = killed(None, 4)
     assert not (folder / LAST).exists()
     go_on(folder)
-    assert_same(remains(folder), remains(tmp_path / "whole"))
+    assert_same(script.remains(folder), whole())
 
 
-def test_a_complete_run_says_so_and_goes_on_with_more_steps(config, tmp_path, caplog):
+def test_a_complete_run_says_so_and_goes_on_with_more_steps(config, whole, tmp_path, caplog):
     caplog.set_level("INFO")
-    repair(build(config(*STEPS), tmp_path / "whole"), tmp_path / "whole")
     folder = tmp_path / "shorter"
     first = repair(build(config(*STEPS, "trainer.max_steps=5"), folder), folder)
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
@@ -148,10 +142,8 @@ def test_a_complete_run_says_so_and_goes_on_with_more_steps(config, tmp_path, ca
     assert f"The run in {folder} is complete after 5 steps; a larger trainer.max_steps" in caplog.text
     assert before == {path: path.read_bytes() for path in before}
     assert go_on(folder, trainer__max_steps=9)["steps"] == 9
-    ours, theirs = remains(folder), remains(tmp_path / "whole")
-    for gif in (ours, theirs):  # whose frames are at other steps
-        del gif["training.gif"], gif["checkpoint"]["callbacks"]["Animation"]
-    assert_same(ours, theirs)
+    ours, theirs = script.remains(folder), whole()
+    assert_same(without_frames(ours), without_frames(theirs))  # they are of other steps
     assert OmegaConf.load(folder / "config.yaml").trainer.max_steps == 9
 
 
@@ -162,8 +154,7 @@ class Interrupt(Callback):
 
 
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGUSR1"])
-def test_a_signal_ends_a_run_with_results_and_it_goes_on(config, tmp_path, name):
-    repair(build(config(*STEPS), tmp_path / "whole"), tmp_path / "whole")
+def test_a_signal_ends_a_run_with_results_and_it_goes_on(config, whole, tmp_path, name):
     folder = tmp_path / "interrupted"
     number = signal.Signals[name]
     before = signal.getsignal(number)
@@ -178,10 +169,8 @@ def test_a_signal_ends_a_run_with_results_and_it_goes_on(config, tmp_path, name)
     assert (metrics["steps"], metrics["stopped_by"]) == (5, "interrupt")
     assert read(folder / LAST)["global_step"] == 5
     go_on(folder)
-    ours, theirs = remains(folder), remains(tmp_path / "whole")
-    for run in (ours, theirs):  # one more frame, of the step that it was stopped in
-        del run["training.gif"], run["checkpoint"]["callbacks"]["Animation"]
-    assert_same(ours, theirs)
+    ours, theirs = script.remains(folder), whole()
+    assert_same(without_frames(ours), without_frames(theirs))  # there is one more, of the step that it was stopped in
 
 
 def test_seconds_and_frames_are_those_of_the_whole_run(killed):
@@ -257,14 +246,15 @@ def other(path, trace):
     torch.save({"weights": torch.zeros(3)}, path)
 
 
-@pytest.mark.parametrize("spoil", [malicious, malicious_pickle, cut, empty, other])
-def test_a_strange_checkpoint_is_refused_and_nothing_in_it_runs(killed, tmp_path, spoil):
+def test_a_strange_checkpoint_is_refused_and_nothing_in_it_runs(killed, tmp_path):
     folder = killed(1, 2)
-    trace = tmp_path / "trace"
-    spoil(folder / LAST, trace)
-    with pytest.raises(ValueError, match=r"last\.ckpt is no checkpoint"):
-        go_on(folder)
-    assert not trace.exists()
+    good = (folder / LAST).read_bytes()
+    for spoil in (malicious, malicious_pickle, cut, empty, other):
+        (folder / LAST).write_bytes(good)
+        spoil(folder / LAST, tmp_path / "trace")
+        with pytest.raises(ValueError, match=r"last\.ckpt is no checkpoint"):
+            go_on(folder)
+        assert not (tmp_path / "trace").exists()
 
 
 def test_lightning_itself_loads_no_code(killed, tmp_path):
@@ -309,9 +299,8 @@ def test_checkpoints_come_by_the_clock(config, tmp_path):
         Checkpoint(every_minutes=-1)
 
 
-@pytest.mark.parametrize("written", ["masked.png", "comparison.png", "metrics.json", "training.gif"])
-def test_a_run_that_is_killed_among_its_results_can_be_resumed(config, killed, tmp_path, monkeypatch, written):
-    repair(build(config(*STEPS), tmp_path / "whole"), tmp_path / "whole")
+@pytest.mark.parametrize("written", ["masked.png", "metrics.json", "training.gif"])
+def test_a_run_that_is_killed_among_its_results_can_be_resumed(whole, killed, monkeypatch, written):
     folder = killed(7, 8)
     replace = type(folder).replace
 
@@ -325,7 +314,7 @@ def test_a_run_that_is_killed_among_its_results_can_be_resumed(config, killed, t
         go_on(folder)
     monkeypatch.undo()
     go_on(folder)
-    assert_same(remains(folder), remains(tmp_path / "whole"))
+    assert_same(script.remains(folder), whole())
     assert not list(folder.rglob(".*"))
 
 
@@ -383,8 +372,16 @@ class Greedy(torch.nn.Module):
         return torch.empty(2**60, dtype=torch.uint8)
 
 
-def test_the_command_goes_on_after_kill_9():
-    script = [sys.executable, REPOSITORY / "scripts" / "kill_and_resume.py", "--kills", "1", "--steps", "200"]
-    result = subprocess.run(script, capture_output=True, text=True, check=False)
-    assert result.returncode == 0, result.stderr
-    assert "1 runs went on to their ends, all equal" in result.stdout
+def test_a_process_that_is_killed_leaves_whole_files_and_goes_on(tmp_path):
+    runs = script.Runs(tmp_path, steps=100)
+    process = runs.start("killed")
+    while not (tmp_path / "killed" / LAST).exists():
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.kill()
+    process.communicate()
+    script.check_files(tmp_path / "killed")
+    cfg = OmegaConf.load(tmp_path / "killed" / "config.yaml")
+    repair(build(cfg, tmp_path / "whole"), tmp_path / "whole")
+    go_on(tmp_path / "killed", callbacks__checkpoint__every_minutes=60)
+    assert_same(script.remains(tmp_path / "killed"), script.remains(tmp_path / "whole"))

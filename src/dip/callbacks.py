@@ -171,11 +171,12 @@ class Interruption(Callback):
         trainer.should_stop = trainer.should_stop or self.received is not None
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        self.restore()
+
+    def restore(self) -> None:
+        """Gives the signals back; needed after an exception, where Lightning calls no teardown."""
         for number, handler in self.before.items():
             signal.signal(number, handler)
-
-    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        self.teardown(trainer, pl_module, "fit")
 
 
 class Judging(nn.Module):

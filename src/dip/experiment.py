@@ -106,7 +106,8 @@ def repair(experiment: Experiment, folder: Path) -> dict[str, Any]:
     prior, data, trainer, callbacks, cfg, done = experiment
     if done is not None and done >= trainer.max_steps:
         log.info("The run in %s is complete after %d steps; a larger trainer.max_steps makes it go on.", folder, done)
-        return json.loads((folder / "metrics.json").read_text())
+        written = folder / "metrics.json"
+        return json.loads(written.read_text()) if written.exists() else {}
     with whole(folder / "config.yaml") as file:
         file.write(OmegaConf.to_yaml(cfg, resolve=True).encode())
     # TensorBoard's logger would add an empty hparams.yaml; this file is there already.
@@ -115,12 +116,16 @@ def repair(experiment: Experiment, folder: Path) -> dict[str, Any]:
     warn_of_the_unreached(callbacks, cfg, data.sample)
     if done is not None:
         log.info("The run goes on after step %d of %d.", done, trainer.max_steps)
-    trainer.fit(prior, datamodule=data, ckpt_path=folder / LAST if done else None, weights_only=True)
+    interruption = only(callbacks, Interruption)
+    try:
+        trainer.fit(prior, datamodule=data, ckpt_path=folder / LAST if done else None, weights_only=True)
+    finally:
+        interruption.restore()
     metrics = only(callbacks, Results).metrics
     log.info(table(metrics, folder))
-    received = only(callbacks, Interruption).received
-    if received is not None:
-        raise Interrupted(received, f"the results of {metrics['steps']} steps are written; resume={folder} goes on")
+    if interruption.received is not None:
+        said = f"the results of {metrics['steps']} steps are written; resume={folder} goes on"
+        raise Interrupted(interruption.received, said)
     return metrics
 
 

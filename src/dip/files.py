@@ -1,11 +1,11 @@
 """Files that are whole at every moment, whatever happens to the process that writes them."""
 
-import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
+from typing import TextIO
 
 
 @contextmanager
@@ -33,9 +33,16 @@ def whole(path: Path) -> Iterator[BytesIO]:
 def held(path: Path) -> Iterator[bool]:
     """Whether the file `path` is ours until the end, however that comes, and not another process's."""
     with path.open("a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-        else:
-            yield True
+        yield locked(file)
+
+
+def locked(file: TextIO) -> bool:
+    try:
+        import fcntl
+    except ImportError:
+        return True  # Windows has no such lock
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
