@@ -6,7 +6,8 @@ from pathlib import Path
 import dip
 
 GRAPH = {
-    "images": set(),
+    "files": set(),
+    "images": {"files"},
     "masks": {"images"},
     "holes": set(),
     "data": {"images", "masks"},
@@ -22,12 +23,14 @@ GRAPH = {
     "supervision": set(),
     "averages": set(),
     "module": {"averages", "data"},
-    "callbacks": {"averages", "data", "images", "metrics", "module"},
+    "callbacks": {"averages", "data", "files", "images", "metrics", "module"},
+    "checkpoints": {"callbacks", "data", "files"},
+    "resume": set(),
     "schema": set(),
     "command": set(),
-    "experiment": {"callbacks", "command", "data", "module", "supervision"},
+    "experiment": {"callbacks", "checkpoints", "command", "data", "files", "module", "resume", "supervision"},
 }
-HYDRA = {"schema", "command", "experiment"}
+HYDRA = {"schema", "command", "resume", "experiment"}
 
 
 def modules() -> dict[str, Path]:

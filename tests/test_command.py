@@ -14,6 +14,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from PIL import Image
 
 from dip.command import quote_files
+from dip.experiment import build, repair
 
 
 @pytest.mark.parametrize(
@@ -26,6 +27,10 @@ from dip.command import quote_files
         ("model.depth", "error: cannot read model.depth: write key=value, and a value with special characters as"),
         ("data=random_pixels", "error: no value for data.image; give data.image=VALUE"),
         ("data.image=nowhere.png data.mask=nowhere.png", "error: data.image=nowhere.png: there is no such file"),
+        (
+            "resume=nowhere",
+            "error: resume=nowhere: no run has begun there, since there is no config.yaml; start it anew",
+        ),
     ],
 )
 def test_bad_input_is_refused_in_one_line(command, argument, said):
@@ -164,3 +169,23 @@ def test_ctrl_c_writes_every_result_and_exits_130(tmp_path, photograph, mask):
     assert metrics["stopped_by"] == "interrupt"
     assert 1 <= metrics["steps"] < 1000000
     assert (tmp_path / "run" / "checkpoints" / "last.ckpt").exists()
+
+
+def test_a_full_disk_ends_a_run_in_one_line(command, tmp_path, photograph, mask, file_size_limit):
+    data = [f"data.image={photograph}", f"data.mask={mask}", f"hydra.run.dir={tmp_path}/run"]
+    with file_size_limit(30_000):  # the log of TensorBoard is the first to be larger
+        result = command(*TINY, *data, "trainer.max_steps=3000", "callbacks.checkpoint.every_minutes=60")
+    assert result.returncode == 2
+    assert result.stderr.splitlines()[-1] == f"error: {tmp_path}/run: File too large"
+    assert "Traceback" not in result.stderr
+    assert not (tmp_path / "run" / "metrics.json").exists()
+
+
+def test_resume_goes_on_in_the_same_folder(command, config, tmp_path):
+    run = tmp_path / "outputs" / "a, b" / "0_model.depth=2"
+    repair(build(config(), run), run)
+    result = command(f"resume={run}", "trainer.max_steps=4")
+    assert result.returncode == 0, result.stderr
+    assert "The run goes on after step 3 of 4." in result.stderr
+    assert "step 4 of 4" in (run / "train.log").read_text()
+    assert [path.parent for path in (tmp_path / "outputs").rglob("train.log")] == [run]

@@ -144,6 +144,7 @@ ELSEWHERE = {
     "input.reduction",  # only a deep decoder takes another size: test_nets
     "name",  # the folder: test_command
     "optimizer.fused",  # speed
+    "resume",  # test_resume
     "trainer.accelerator",  # the machine
     "trainer.deterministic",  # torch's own, on GPUs
     "trainer.max_steps",  # test_callbacks, test_command
@@ -284,7 +285,7 @@ def test_the_saved_configuration_rebuilds_the_run(config, tmp_path):
 def test_an_existing_run_is_never_overwritten(config, tmp_path):
     run(config(), tmp_path / "run")
     before = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
-    with pytest.raises(ValueError, match=r"holds a run already, whose results stay; give another hydra.run.dir"):
+    with pytest.raises(ValueError, match=r"holds a run already, whose results stay; resume=.* goes on, or give"):
         run(config("seed=1"), tmp_path / "run")
     assert before == {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
 

@@ -26,6 +26,7 @@ def test_all_commands_are_known_here():
         "tensorboard --logdir outputs --samples_per_plugin images=100",
         "python scripts/benchmark.py --size 384x256",  # test_benchmark
         "python scripts/evaluate.py outputs/evaluate/default",  # test_evaluate
+        "python scripts/kill_and_resume.py --kills 30",  # test_resume
     ]
     assert len(TRAINING) >= 8
 

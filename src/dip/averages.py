@@ -4,6 +4,7 @@ from typing import Protocol
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 
@@ -11,7 +12,9 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 def draw(model: nn.Module, input: nn.Module) -> Tensor:
     """The picture that the weights stand for, as they are now, without the input's noise: (1, C, H, W) float32."""
     input.eval()
-    picture = model(input()).float()
+    # On copies, so that a picture more does not move the averages of a batch norm.
+    buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
+    picture = functional_call(model, buffers, (input(),)).float()
     input.train()
     return picture
 

@@ -9,20 +9,25 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from PIL import Image
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.callbacks import TQDMProgressBar
 from pytorch_lightning.loggers import TensorBoardLogger
 from torch import Tensor, nn
+from torch.random import fork_rng
 
 from dip import images
 from dip.averages import OutputAverage
 from dip.data import Sample
+from dip.files import whole
 from dip.metrics import biharmonic, psnr, ssim
 from dip.module import DeepImagePrior
 
 log = logging.getLogger(__name__)
+# What asks a run to end; Windows has no SIGUSR1.
+SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name)]
 
 
 def growing_steps(last: int, count: int) -> set[int]:
@@ -45,9 +50,14 @@ class Progress(TQDMProgressBar):
         if not sys.stdout.isatty():
             self.disable()
 
+    def on_train_start(self, *args: Any) -> None:
+        super().on_train_start(*args)
+        bar, done = self.train_progress_bar, self.trainer.global_step
+        bar.total, bar.initial, bar.n = self.trainer.max_steps, done, done
+        bar.set_description("Repairing")
+
     def on_train_epoch_start(self, trainer: Trainer, *args: Any) -> None:
-        super().on_train_epoch_start(trainer, *args)
-        self.train_progress_bar.set_description("Repairing")
+        """Nothing: a run that goes on is within its one epoch already."""
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Sample, batch_idx: int
@@ -125,32 +135,48 @@ class Animation(Callback):
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         images.animation(self.frames, Path(trainer.default_root_dir, "training.gif"), self.frame_ms, self.last_ms)
 
+    def state_dict(self) -> dict[str, Any]:
+        return {"frames": [torch.from_numpy(np.array(frame)) for frame in self.frames]}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.frames = [Image.fromarray(frame.numpy()) for frame in state_dict["frames"]]
+
 
 class Interruption(Callback):
-    """The first Ctrl-C ends the run after the step in hand, with all results; the second ends it at once.
+    """Ctrl-C, or a cluster's SIGTERM or SIGUSR1, ends the run after the step in hand, with all results.
 
-    Stands before the callbacks that act on the last step. `received` says whether there was one.
+    A second Ctrl-C ends it at once. Stands before the callbacks that act on the last step. `received` is the signal.
     """
 
     def __init__(self) -> None:
-        self.received = False
-        self.before = signal.getsignal(signal.SIGINT)
+        self.received: signal.Signals | None = None
+        self.before: dict[signal.Signals, Any] = {}
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        signal.signal(signal.SIGINT, self.receive)
+        self.before = {number: signal.signal(number, self.receive) for number in SIGNALS}
 
-    def receive(self, *_: Any) -> None:
-        self.received = True
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        for number in SIGNALS[1:]:  # Lightning has put handlers of its own in their place
+            signal.signal(number, self.receive)
+
+    def receive(self, number: int, frame: Any) -> None:
+        if self.received is None:
+            log.info("Stopping after this step and writing the results; Ctrl-C again ends at once.")
+        self.received = self.received or signal.Signals(number)
         signal.signal(signal.SIGINT, signal.SIG_DFL)
-        log.info("Stopping after this step and writing the results; Ctrl-C again ends at once.")
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Sample, batch_idx: int
     ) -> None:
-        trainer.should_stop = trainer.should_stop or self.received
+        trainer.should_stop = trainer.should_stop or self.received is not None
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        signal.signal(signal.SIGINT, self.before)
+        self.restore()
+
+    def restore(self) -> None:
+        """Gives the signals back; needed after an exception, where Lightning calls no teardown."""
+        for number, handler in self.before.items():
+            signal.signal(number, handler)
 
 
 class Judging(nn.Module):
@@ -169,22 +195,29 @@ class CudaGraph(Callback):
 
     On a GPU a step of this network waits for its launches more than for its arithmetic. The optimizer stays outside,
     so that its learning rate may change. Does nothing without CUDA; what cannot be captured, such as a network that
-    waits for the GPU, runs as it is, and the log says so.
+    waits for the GPU, runs as it is, and the log says so. The capture changes neither buffers nor generators.
     """
 
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.tried = False
+
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Sample, batch_idx: int) -> None:
-        if batch_idx > 0 or batch.target.device.type != "cuda":
+        if self.tried or batch.target.device.type != "cuda":
             return
+        self.tried = True
         assert isinstance(pl_module, DeepImagePrior)
         judging = Judging(pl_module)
+        buffers = [(buffer, buffer.clone()) for buffer in pl_module.buffers()]
         try:
-            with trainer.precision_plugin.forward_context():
+            with fork_rng(range(torch.cuda.device_count())), trainer.precision_plugin.forward_context():
                 torch.set_autocast_cache_enabled(False)  # a cast from before the capture would never be renewed
                 torch.cuda.make_graphed_callables(judging, (batch.target, batch.mask), allow_unused_input=True)
         except RuntimeError as error:
             log.warning("The step runs without a CUDA graph, which is slower: %s", " ".join(str(error).split()))
         else:
             pl_module.judge = judging.forward
+        for buffer, before in buffers:
+            buffer.copy_(before)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         vars(pl_module).pop("judge", None)  # frees the graph, and the module can be copied and pickled again
@@ -272,6 +305,12 @@ class BackTracking(Callback):
             self.psnr_known = now
             self.weights = [parameter.clone() for parameter in pl_module.parameters()]
 
+    def state_dict(self) -> dict[str, Any]:
+        return {"psnr_known": self.psnr_known, "weights": self.weights}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.psnr_known, self.weights = state_dict["psnr_known"], state_dict["weights"]
+
 
 class Supervision(Callback):
     """supervision.png, and in TensorBoard: the hole in grey, and in magenta what of it no known pixel reaches.
@@ -282,11 +321,13 @@ class Supervision(Callback):
     reached: Tensor
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.global_step > 0:
+            return  # a run that goes on has it already
         sample = trainer.datamodule.sample  # pyright: ignore[reportAttributeAccessIssue]
         colour = torch.tensor([1.0, 0.0, 1.0])[:, None, None]
         hole = torch.where(self.reached, 0.5, colour)
         picture = torch.where(sample.mask.bool(), sample.target, hole)
-        images.to_pil(picture).save(Path(trainer.default_root_dir, "supervision.png"))
+        images.save(images.to_pil(picture), Path(trainer.default_root_dir, "supervision.png"))
         for logger in trainer.loggers:
             if isinstance(logger, TensorBoardLogger):
                 logger.experiment.add_image("supervision", picture[0], 0)
@@ -303,7 +344,7 @@ class Uncertainty(Callback):
         largest = deviation.max().item()
         log.info("uncertainty.png: white is a standard deviation of %.4f, where white in the picture is 1", largest)
         picture = deviation / max(largest, 1e-12)
-        images.to_pil(picture).save(Path(trainer.default_root_dir, "uncertainty.png"))
+        images.save(images.to_pil(picture), Path(trainer.default_root_dir, "uncertainty.png"))
         for logger in trainer.loggers:
             if isinstance(logger, TensorBoardLogger):
                 logger.experiment.add_image("uncertainty", picture[0], trainer.global_step)
@@ -316,8 +357,10 @@ class Results(Callback):
     average of the run.
     """
 
+    seconds_before = 0.0  # what the run took until the checkpoint that it goes on from
+
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.started = time.monotonic()
+        self.started = time.monotonic() - self.seconds_before
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Sample, batch_idx: int
@@ -338,13 +381,20 @@ class Results(Callback):
         }
         pictures = {"masked": sample.target, "output": output, "inpainted": sample.composite(output)}
         for name, picture in pictures.items():
-            images.to_pil(picture).save(Path(trainer.default_root_dir, f"{name}.png"))
+            images.save(images.to_pil(picture), Path(trainer.default_root_dir, f"{name}.png"))
         if sample.truth is not None:
             baseline = biharmonic(sample.target, sample.mask)
             self.metrics |= compare(output, sample) | {"baseline": compare(baseline, sample)}
             pictures |= {"biharmonic (baseline)": baseline, "truth": sample.truth}
-        images.side_by_side(pictures).save(Path(trainer.default_root_dir, "comparison.png"))
-        Path(trainer.default_root_dir, "metrics.json").write_text(json.dumps(self.metrics, indent=2) + "\n")
+        images.save(images.side_by_side(pictures), Path(trainer.default_root_dir, "comparison.png"))
+        with whole(Path(trainer.default_root_dir, "metrics.json")) as file:
+            file.write((json.dumps(self.metrics, indent=2) + "\n").encode())
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"seconds": time.monotonic() - self.started}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.seconds_before = state_dict["seconds"]
 
 
 def compare(output: Tensor, sample: Sample) -> dict[str, float]:

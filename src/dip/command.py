@@ -3,7 +3,9 @@
 import logging
 import os
 import re
+import signal
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from difflib import get_close_matches
@@ -20,20 +22,35 @@ class Refused(Exception):
     """Bad input; its text is one line with the value, the rule and the key to turn."""
 
 
+class Interrupted(KeyboardInterrupt):
+    """The signal `received` has ended a run; its text says what is written."""
+
+    def __init__(self, received: signal.Signals, said: str):
+        super().__init__(said)
+        self.received = received
+
+
 @contextmanager
 def one_line_errors() -> Iterator[None]:
-    """Turns whatever is refused, here or by Hydra, into one line and exit code 2, and Ctrl-C into 130."""
+    """Turns whatever is refused, here or by Hydra, into one line and exit code 2, and a signal into 128 + it."""
     os.environ["HYDRA_FULL_ERROR"] = "1"  # otherwise Hydra prints several lines and ends the process itself
+    threading.excepthook = no_room_is_told_once
     try:
         yield
     except KeyboardInterrupt as interrupt:
         log.error("interrupted: %s", interrupt if interrupt.args else "there was nothing to write yet")
-        sys.exit(130)
+        sys.exit(128 + getattr(interrupt, "received", signal.SIGINT))
     except (HydraException, OmegaConfBaseException, Refused) as error:
         if show_tracebacks:
             raise
         log.error("error: %s", one_line(error))
         sys.exit(2)
+
+
+def no_room_is_told_once(hook: threading.ExceptHookArgs) -> None:
+    """Says nothing of a full disk in TensorBoard's thread, which hands it to the main one with the next point."""
+    if not issubclass(hook.exc_type, OSError):
+        threading.__excepthook__(hook)
 
 
 def one_line(error: BaseException) -> str:
@@ -43,7 +60,7 @@ def one_line(error: BaseException) -> str:
     if isinstance(error, ConfigAttributeError | ConfigKeyError) and error.full_key:
         return unknown_key(error.full_key, list(error.parent_node or ()))
     if isinstance(error, OmegaConfBaseException):
-        said = str(error).split("\n", maxsplit=1)[0]
+        said = str(error).split("\n", maxsplit=1)[0].removeprefix("ValueError raised while resolving interpolation: ")
         return f"{error.full_key}: {said}" if isinstance(error, ValidationError) and error.full_key else said
     if isinstance(error, OverrideParseException):
         return f"cannot read {error.override}: write key=value, and a value with special characters as 'key=\"value\"'"
@@ -58,7 +75,7 @@ def unknown_key(full_key: str, siblings: list[str]) -> str:
 
 
 def quote_files(arguments: list[str]) -> list[str]:
-    """The arguments with every value that is the name of an existing file quoted, as Hydra's grammar asks for.
+    """The arguments with every value that is the name of a file or folder quoted, as Hydra's grammar asks for.
 
     Without that it refuses names such as `photo (1).jpg`, `Bär.jpg` and `~/photo.jpg`.
     """
@@ -67,7 +84,7 @@ def quote_files(arguments: list[str]) -> list[str]:
 
 def quote_file(argument: str) -> str:
     key, _, value = argument.partition("=")
-    if re.fullmatch(r"[\w./-]*", value, re.ASCII) or not Path(value).expanduser().is_file():
+    if re.fullmatch(r"[\w./-]*", value, re.ASCII) or not Path(value).expanduser().exists():
         return argument
     escaped = value.replace("\\", "\\\\").replace("'", "\\'").replace("${", "\\${")
     return f"{key}='{escaped}'"

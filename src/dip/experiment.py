@@ -1,11 +1,14 @@
 """From a configuration to objects, and from objects to a repaired picture."""
 
 import inspect
+import json
 import logging
 import sys
 import warnings
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from textwrap import shorten
 from typing import Any, NamedTuple
 
 import pytorch_lightning as pl
@@ -17,12 +20,16 @@ from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from dip.callbacks import Interruption, Results, Supervision
-from dip.command import Refused, show_tracebacks
+from dip.checkpoints import LAST, WholeFiles, fingerprint, read
+from dip.command import Interrupted, Refused, show_tracebacks
 from dip.data import Sample, SingleSample
+from dip.files import held, whole
 from dip.module import DeepImagePrior
+from dip.resume import resumed
 from dip.supervision import reached
 
 log = logging.getLogger(__name__)
+LOWER = (("data", "max_side"), ("model", "depth"), ("model", "widths"))  # what takes memory
 LARGE = 1_000_000  # pixels; about 1.6 GB of memory in bfloat16, 2.3 GB in float32
 
 
@@ -32,6 +39,7 @@ class Experiment(NamedTuple):
     trainer: pl.Trainer
     callbacks: list[pl.Callback]
     cfg: DictConfig  # with every choice made, such as the precision
+    done: int | None  # steps of the checkpoint that the run goes on from; None for a new run
 
 
 def run(cfg: DictConfig) -> dict[str, Any]:
@@ -42,14 +50,15 @@ def run(cfg: DictConfig) -> dict[str, Any]:
     sweep = HydraConfig.get().mode is RunMode.MULTIRUN
     folder = Path(HydraConfig.get().runtime.output_dir)
     try:
-        experiment = build(cfg, folder)
-    except ValueError as error:
+        with held(folder / f"{HydraConfig.get().job.name}.log") as ours:
+            if not ours:
+                raise Refused(f"{folder}: another process is at this run; end it first")
+            return perform(cfg, folder)
+    except Refused as error:
         log.error("error: %s", error)
         if sweep or show_tracebacks:
-            raise Refused(str(error)) from error
+            raise
         sys.exit(2)
-    try:
-        return repair(experiment, folder)
     except Exception:
         log.exception("the run failed")
         if sweep:
@@ -57,28 +66,78 @@ def run(cfg: DictConfig) -> dict[str, Any]:
         sys.exit(1)
 
 
+def perform(cfg: DictConfig, folder: Path) -> dict[str, Any]:
+    """A new run, or with cfg.resume the one in `folder`. Raises Refused for bad input and a lack of memory or room."""
+    goes_on = cfg.resume is not None
+    try:
+        if goes_on:
+            cfg = resumed(folder, cfg, HydraConfig.get().overrides.task)
+        with lacking(cfg, folder):
+            experiment = build(cfg, folder, goes_on)
+    except ValueError as error:
+        raise Refused(str(error)) from error
+    with lacking(cfg, folder):
+        return repair(experiment, folder)
+
+
+@contextmanager
+def lacking(cfg: DictConfig, folder: Path) -> Iterator[None]:
+    """Raises Refused where memory, room on the disk or a permission is missing, and says what helps."""
+    try:
+        yield
+    except OSError as error:
+        goes_on = f"; resume={folder} goes on from the last checkpoint" if (folder / LAST).exists() else ""
+        raise Refused(f"{error.filename or folder}: {error.strerror or error}{goes_on}") from error
+    except (RuntimeError, MemoryError) as error:
+        if not out_of_memory(error):
+            raise
+        lower = [f"lower {part}.{key}" for part, key in LOWER if key in cfg[part]]
+        if "activation_checkpointing" in cfg.model:
+            lower.append("set model.activation_checkpointing=true")
+        raise Refused(f"out of memory; {', or '.join(lower or ['take a smaller picture'])}") from error
+
+
+def out_of_memory(error: Exception) -> bool:
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+
+
 def repair(experiment: Experiment, folder: Path) -> dict[str, Any]:
-    """Trains, and leaves every result in `folder`. Raises KeyboardInterrupt after Ctrl-C, with the results written."""
-    prior, data, trainer, callbacks, cfg = experiment
-    folder.mkdir(parents=True, exist_ok=True)
-    OmegaConf.save(cfg, folder / "config.yaml", resolve=True)
+    """Trains, and leaves every result in `folder`. Raises Interrupted after a signal, with the results written."""
+    prior, data, trainer, callbacks, cfg, done = experiment
+    if done is not None and done >= trainer.max_steps:
+        log.info("The run in %s is complete after %d steps; a larger trainer.max_steps makes it go on.", folder, done)
+        written = folder / "metrics.json"
+        return json.loads(written.read_text()) if written.exists() else {}
+    with whole(folder / "config.yaml") as file:
+        file.write(OmegaConf.to_yaml(cfg, resolve=True).encode())
     # TensorBoard's logger would add an empty hparams.yaml; this file is there already.
     trainer.logger.NAME_HPARAMS_FILE = "config.yaml"  # pyright: ignore[reportAttributeAccessIssue, reportOptionalMemberAccess]
     describe(prior, data, trainer)
     warn_of_the_unreached(callbacks, cfg, data.sample)
-    trainer.fit(prior, datamodule=data)
-    trainer.save_checkpoint(folder / "checkpoints" / f"{cfg.callbacks.checkpoint.filename}.ckpt")
+    if done is not None:
+        log.info("The run goes on after step %d of %d.", done, trainer.max_steps)
+    interruption = only(callbacks, Interruption)
+    try:
+        trainer.fit(prior, datamodule=data, ckpt_path=folder / LAST if done else None, weights_only=True)
+    finally:
+        interruption.restore()
     metrics = only(callbacks, Results).metrics
     log.info(table(metrics, folder))
-    if only(callbacks, Interruption).received:
-        raise KeyboardInterrupt(f"the results of {metrics['steps']} steps are written")
+    if interruption.received is not None:
+        said = f"the results of {metrics['steps']} steps are written; resume={folder} goes on"
+        raise Interrupted(interruption.received, said)
     return metrics
 
 
-def build(cfg: DictConfig, folder: Path) -> Experiment:
-    """The objects of an experiment that writes to `folder`, ready for `repair`. Raises ValueError for bad input."""
-    if (folder / "config.yaml").exists():
-        raise ValueError(f"{folder} holds a run already, whose results stay; give another hydra.run.dir")
+def build(cfg: DictConfig, folder: Path, go_on: bool = False) -> Experiment:
+    """The objects of an experiment that writes to `folder`, ready for `repair`. Raises ValueError for bad input.
+
+    go_on: the run in `folder` goes on from its last checkpoint; without one it starts again.
+    """
+    if (folder / "config.yaml").exists() and not go_on:
+        raise ValueError(
+            f"{folder} holds a run already, whose results stay; resume={folder} goes on, or give another hydra.run.dir"
+        )
     missing = OmegaConf.missing_keys(cfg)
     if missing:
         raise ValueError(f"no value for {', '.join(sorted(missing))}; give {min(missing)}=VALUE")
@@ -112,20 +171,43 @@ def build(cfg: DictConfig, folder: Path) -> Experiment:
     for callback in callbacks:
         if isinstance(callback, Supervision):
             callback.reached = reach(prior, data.sample)
+    done = steps_done(prior, data.sample, folder) if go_on else None
     cfg = cfg.copy()
     cfg.trainer.precision = precision(cfg.trainer.precision, cfg.trainer.accelerator)
     trainer = construct(
         cfg,
         "trainer",
-        logger=construct(cfg, "logger")(save_dir=folder),
+        logger=construct(cfg, "logger")(save_dir=folder, **purge(done)),
         callbacks=callbacks,
+        plugins=[WholeFiles()],
         default_root_dir=folder,
         devices=1,
         benchmark=not cfg.trainer.deterministic,  # cuDNN tries its algorithms, since the size never changes
         max_epochs=1,  # all steps are one epoch
         enable_model_summary=False,
     )
-    return Experiment(prior, data, trainer, callbacks, cfg)
+    return Experiment(prior, data, trainer, callbacks, cfg, done)
+
+
+def purge(done: int | None) -> dict[str, int]:
+    """What tells TensorBoard to forget the points after the `done` steps of a checkpoint, which will come again."""
+    return {} if done is None else {"purge_step": done + 1 if done > 0 else 0}
+
+
+def steps_done(prior: DeepImagePrior, sample: Sample, folder: Path) -> int:
+    """The steps of the checkpoint in `folder`, 0 without one. Raises ValueError for one that is of another run."""
+    path = folder / LAST
+    if not path.exists():
+        return 0
+    checkpoint = read(path)
+    if checkpoint["sample"] != fingerprint(sample):
+        raise ValueError(f"{path} is of another picture or mask; give data.image and data.mask as they were")
+    try:
+        prior.load_state_dict(checkpoint["state_dict"])
+    except RuntimeError as error:
+        said = shorten(str(error), 200)
+        raise ValueError(f"{path} does not fit the network: {said}") from error
+    return checkpoint["global_step"]
 
 
 def construct(cfg: DictConfig, group: str, **ready: Any) -> Any:
@@ -160,6 +242,8 @@ def check_loss(prior: DeepImagePrior, sample: Sample) -> None:
         with torch.no_grad():
             output = prior()
     except (RuntimeError, AttributeError, TypeError) as error:
+        if out_of_memory(error):
+            raise
         said = " ".join(str(error).split())
         raise ValueError(f"model: the network cannot draw a picture of {tuple(target.shape)}: {said}") from error
     if output.shape != target.shape:
@@ -201,9 +285,12 @@ def precision(wanted: str, accelerator: str) -> str:
 def quiet() -> None:
     """Silences what Lightning says in every run and what nobody can act on."""
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+    logging.raiseExceptions = False  # a full disk is told of once, not for each line of the log
     for message in (
         ".*does not have many workers",  # the one sample is in memory
         ".*is smaller than the logging interval",  # of self.log, which nothing here calls
+        ".*your dataloader is not resumable",  # every step has the same sample
+        ".*callbacks used to create the checkpoint need to be provided",  # one may be left out
         r".*treespec, LeafSpec",  # Lightning's own, with torch 2.13
     ):
         warnings.filterwarnings("ignore", message=message)

@@ -7,6 +7,8 @@ import torch
 from PIL import Image, ImageDraw, ImageFont, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
+from dip.files import whole
+
 GREY_MODES = ("1", "L")
 DEEP_MODES = ("I", "F", "I;16", "I;16B", "I;16L", "I;16N")  # more than 8 bits a channel
 
@@ -54,6 +56,12 @@ def to_pil(picture: Tensor) -> Image.Image:
     return Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
 
 
+def save(picture: Image.Image, path: Path) -> None:
+    """A PNG file, whole or not at all."""
+    with whole(path) as file:
+        picture.save(file, "PNG")
+
+
 def photograph(name: str, width: int, height: int) -> Tensor:
     """A photograph from the scikit-image wheel, cut to the shape of width x height around its middle and reduced.
 
@@ -89,4 +97,5 @@ def side_by_side(pictures: dict[str, Tensor]) -> Image.Image:
 def animation(frames: list[Image.Image], path: Path, frame_ms: int, last_ms: int) -> None:
     """A GIF that plays the frames, rests on the last one and starts again."""
     durations = [frame_ms] * (len(frames) - 1) + [last_ms]
-    frames[0].save(path, save_all=True, append_images=frames[1:], duration=durations, loop=0)
+    with whole(path) as file:
+        frames[0].save(file, "GIF", save_all=True, append_images=frames[1:], duration=durations, loop=0)

@@ -306,9 +306,7 @@ class Animation(Target):
 
 @dataclass
 class Checkpoint(Target):
-    filename: str
-    every_n_train_steps: int
-    enable_version_counter: bool
+    every_minutes: float
 
 
 @dataclass
@@ -332,6 +330,7 @@ class Train:
     """The keys of train.yaml itself; those of a group come with the group's file."""
 
     seed: int
+    resume: str | None
     frozen: list[str]
     name: str
     data: Any
@@ -355,10 +354,26 @@ def shortened(overrides: str) -> str:
     return overrides.replace("/", "_")[:120]
 
 
-def register() -> None:
-    """Makes the schema known to Hydra, as /schema, and two ways to name folders.
+def run_folder(resume: str | None, new: str) -> str:
+    """The folder of the run that `resume` names, of the one begun last for "latest", and `new` for none."""
+    if resume is None:
+        return new
+    runs = [*Path("outputs").glob("*/*/config.yaml"), *Path("outputs").glob("*/*/*/config.yaml")]
+    if resume == "latest" and not runs:
+        raise ValueError("resume=latest: there is no run in outputs/")
+    if resume == "latest":
+        return str(max(runs, key=lambda path: path.stat().st_mtime_ns).parent.resolve())
+    folder = Path(resume).expanduser()
+    if not (folder / "config.yaml").is_file():
+        raise ValueError(f"resume={resume}: no run has begun there, since there is no config.yaml; start it anew")
+    return str(folder.resolve())
 
-    ${stem:PATH} is the name of a file without folder and ending, ${shortened:OVERRIDES} fits into a folder's name.
+
+def register() -> None:
+    """Makes the schema known to Hydra, as /schema, and three ways to name folders.
+
+    ${stem:PATH} is the name of a file without folder and ending, ${shortened:OVERRIDES} fits into a folder's name,
+    ${run_folder:RESUME,NEW} is the folder of a run that goes on, or NEW.
     """
     store = ConfigStore.instance()
     for name, node in {
@@ -394,3 +409,4 @@ def register() -> None:
         store.store(name, node, group="schema")
     OmegaConf.register_new_resolver("stem", stem, replace=True)
     OmegaConf.register_new_resolver("shortened", shortened, replace=True)
+    OmegaConf.register_new_resolver("run_folder", run_folder, replace=True, use_cache=True)
