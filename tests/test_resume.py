@@ -74,7 +74,15 @@ def whole(config, tmp_path):
     return run
 
 
+def wait_for_the_next_second(folder):
+    """TensorBoard sorts the files of a run by name, and the time in it is of whole seconds."""
+    latest = max(int(path.name.split(".")[3]) for path in folder.glob("events.out.tfevents.*"))
+    while int(time.time()) <= latest:
+        time.sleep(0.05)
+
+
 def go_on(folder, **turned):
+    wait_for_the_next_second(folder)
     cfg = OmegaConf.load(folder / "config.yaml")
     for key, value in turned.items():
         OmegaConf.update(cfg, key.replace("__", "."), value)
@@ -118,6 +126,7 @@ def test_a_killed_run_goes_on_bit_for_bit(whole, killed, overrides, caplog):
 
 def test_a_run_that_is_killed_twice_goes_on_twice(whole, killed):
     folder = killed(2, 3)
+    wait_for_the_next_second(folder)
     experiment = build(OmegaConf.load(folder / "config.yaml"), folder, go_on=True)
     experiment.trainer.callbacks.append(Kill(6, 8))
     with pytest.raises(Killed):
