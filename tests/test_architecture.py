@@ -6,10 +6,13 @@ from pathlib import Path
 import dip
 
 GRAPH = {
-    "images": set(),
-    "masks": {"images"},
+    "files": set(),
+    "images": {"files"},
+    "masks": {"files", "images"},
     "holes": set(),
-    "data": {"images", "masks"},
+    "regions": set(),
+    "batch": set(),
+    "data": {"files", "images", "masks", "regions"},
     "metrics": set(),
     "inputs": {"metrics"},
     "losses": set(),
@@ -22,12 +25,12 @@ GRAPH = {
     "supervision": set(),
     "averages": set(),
     "module": {"averages", "data"},
-    "callbacks": {"averages", "data", "images", "metrics", "module"},
+    "callbacks": {"averages", "data", "files", "images", "metrics", "module"},
     "schema": set(),
     "command": set(),
-    "experiment": {"callbacks", "command", "data", "module", "supervision"},
+    "experiment": {"batch", "callbacks", "command", "data", "module", "supervision"},
 }
-HYDRA = {"schema", "command", "experiment"}
+HYDRA = {"batch", "schema", "command", "experiment"}
 
 
 def modules() -> dict[str, Path]:

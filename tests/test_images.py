@@ -55,10 +55,8 @@ def write(path, content):
     ("content", "message"),
     [
         (None, "there is no such file"),
-        (b"", "is not a picture"),
+        (b"", "is an empty file"),
         (b"just some text", "is not a picture"),
-        (Image.new("I;16", (4, 4)), "has more than 8 bits a channel"),
-        (Image.new("RGBA", (4, 4), (0, 0, 0, 9)), "has transparent pixels"),
     ],
 )
 def test_what_cannot_be_read_is_refused(tmp_path, content, message):
@@ -78,8 +76,8 @@ def test_a_truncated_file_and_a_folder_are_refused(tmp_path):
 
 
 def test_photographs_have_the_size_that_was_asked_for():
-    assert images.photograph("coffee", 96, 64).shape == (1, 3, 64, 96)
-    assert images.photograph("camera", 30, 20).shape == (1, 1, 20, 30)
+    assert (images.photograph("coffee", 96, 64).size, images.photograph("coffee", 96, 64).mode) == ((96, 64), "RGB")
+    assert (images.photograph("camera", 30, 20).size, images.photograph("camera", 30, 20).mode) == ((30, 20), "L")
     with pytest.raises(ValueError, match=r"data.example.photograph=lena is not in scikit-image"):
         images.photograph("lena", 96, 64)
 

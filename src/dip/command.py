@@ -7,7 +7,6 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from difflib import get_close_matches
-from pathlib import Path
 
 from hydra.errors import HydraException, OverrideParseException
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException, ValidationError
@@ -34,6 +33,11 @@ def one_line_errors() -> Iterator[None]:
             raise
         log.error("error: %s", one_line(error))
         sys.exit(2)
+    except OSError as error:  # of Hydra, which makes the run's folder and its log
+        if show_tracebacks:
+            raise
+        log.error("error: %s cannot be written: %s; give another hydra.run.dir", error.filename, error.strerror)
+        sys.exit(2)
 
 
 def one_line(error: BaseException) -> str:
@@ -58,7 +62,7 @@ def unknown_key(full_key: str, siblings: list[str]) -> str:
 
 
 def quote_files(arguments: list[str]) -> list[str]:
-    """The arguments with every value that is the name of an existing file quoted, as Hydra's grammar asks for.
+    """The arguments with every value that names an existing file or folder quoted, as Hydra's grammar asks for.
 
     Without that it refuses names such as `photo (1).jpg`, `Bär.jpg` and `~/photo.jpg`.
     """
@@ -67,7 +71,7 @@ def quote_files(arguments: list[str]) -> list[str]:
 
 def quote_file(argument: str) -> str:
     key, _, value = argument.partition("=")
-    if re.fullmatch(r"[\w./-]*", value, re.ASCII) or not Path(value).expanduser().is_file():
+    if re.fullmatch(r"[\w./-]*", value, re.ASCII) or not os.path.exists(os.path.expanduser(value)):
         return argument
     escaped = value.replace("\\", "\\\\").replace("'", "\\'").replace("${", "\\${")
     return f"{key}='{escaped}'"

@@ -1,12 +1,13 @@
 """From a configuration to objects, and from objects to a repaired picture."""
 
 import inspect
+import json
 import logging
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import pytorch_lightning as pl
 import torch
@@ -16,6 +17,7 @@ from hydra.types import RunMode
 from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig, OmegaConf
 
+from dip import batch
 from dip.callbacks import Interruption, Results, Supervision
 from dip.command import Refused, show_tracebacks
 from dip.data import Sample, SingleSample
@@ -23,6 +25,7 @@ from dip.module import DeepImagePrior
 from dip.supervision import reached
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 LARGE = 1_000_000  # pixels; about 1.6 GB of memory in bfloat16, 2.3 GB in float32
 
 
@@ -35,26 +38,98 @@ class Experiment(NamedTuple):
 
 
 def run(cfg: DictConfig) -> dict[str, Any]:
-    """Repairs one picture as Hydra was told to, and returns what `metrics.json` holds.
+    """Repairs what Hydra was told to, and returns what `metrics.json` holds.
 
     A run that cannot go on says why in its own log; it ends the process, or in a sweep that run alone.
     """
     sweep = HydraConfig.get().mode is RunMode.MULTIRUN
     folder = Path(HydraConfig.get().runtime.output_dir)
     try:
-        experiment = build(cfg, folder)
-    except ValueError as error:
-        log.error("error: %s", error)
+        return restore_all(cfg, folder) if batch.is_several(cfg.data.get("image")) else restore(cfg, folder)
+    except Refused as refused:
+        log.error("error: %s", refused)
         if sweep or show_tracebacks:
-            raise Refused(str(error)) from error
+            raise
         sys.exit(2)
-    try:
-        return repair(experiment, folder)
     except Exception:
         log.exception("the run failed")
         if sweep:
             raise
         sys.exit(1)
+
+
+def restore_all(cfg: DictConfig, folder: Path) -> dict[str, Any]:
+    """Repairs each picture of a folder or pattern, in a folder of its own below `folder`; returns their metrics.
+
+    One that fails is told of and left out, and Refused is raised at the end. One that a run beside this one has
+    repaired already, from the same files and in the same way, is skipped.
+    """
+    cfg.trainer.precision = precision(cfg.trainer.precision, cfg.trainer.accelerator)  # as in what is compared
+    each = refusing(batch.pictures, cfg.data.image, cfg.data.get("mask"), cfg.data.get("truth"))
+    done, failed = {}, []
+    for number, files in enumerate(each, 1):
+        log.info("picture %d of %d: %s", number, len(each), files.image)
+        part = batch.configured(cfg, files)
+        if before := batch.finished(part, folder, files):
+            log.info("it is repaired already, in %s", before)
+            continue
+        try:
+            if part.output.path is not None:
+                Path(part.output.path).expanduser().parent.mkdir(parents=True, exist_ok=True)
+            done[files.name] = restore(part, folder / files.name)
+        except Refused as refused:
+            log.error("error: %s", refused)
+            failed.append(files.name)
+        except Exception:
+            log.exception("the run failed")
+            failed.append(files.name)
+    if failed:
+        raise Refused(f"{len(failed)} of {len(each)} pictures are not repaired: {', '.join(failed)}")
+    return done
+
+
+def restore(cfg: DictConfig, folder: Path) -> dict[str, Any]:
+    """Repairs one picture; where its holes are far apart, one region after another. Raises Refused for bad input."""
+    refusing(check, cfg, folder)
+    data = refusing(construct, cfg, "data")
+    if len(data.boxes) > 1:
+        return restore_regions(cfg, folder, data)
+    return repair(refusing(build, cfg, folder, data), folder)
+
+
+def restore_regions(cfg: DictConfig, folder: Path, data: SingleSample) -> dict[str, Any]:
+    """Repairs each region in a folder of its own; the whole picture, as far as it is repaired, is in `folder`."""
+    results = refusing(construct, cfg, "callbacks")["results"]
+    picture = data.damaged.picture.copy()
+    refusing(results.check, picture)
+    folder.mkdir(parents=True, exist_ok=True)
+    OmegaConf.save(cfg, folder / "config.yaml", resolve=True)
+    log.info("%d regions, far from each other, one by one; data.crop=none would join them", len(data.boxes))
+    regions = {}
+    try:
+        for number, box in enumerate(data.boxes, 1):
+            part = cfg.copy()
+            part.data.crop, part.output.path = list(box), None
+            experiment = refusing(build, part, folder / f"region_{number}")
+            try:
+                regions[f"region_{number}"] = repair(experiment, folder / f"region_{number}")
+            finally:
+                if (restored := only(experiment.callbacks, Results).restored) is not None:
+                    picture.paste(restored, box[:2])
+    finally:  # results after Ctrl-C too
+        metrics = {"stopped_by": "max_steps" if len(regions) == len(data.boxes) else "interrupt", "regions": regions}
+        results.write(picture, folder)
+        (folder / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n")
+    log.info("%s", results.file)
+    return metrics
+
+
+def refusing(function: Callable[..., T], *arguments: Any) -> T:
+    """What the function returns; what it refuses is bad input, and not a fault."""
+    try:
+        return function(*arguments)
+    except ValueError as error:
+        raise Refused(str(error)) from error
 
 
 def repair(experiment: Experiment, folder: Path) -> dict[str, Any]:
@@ -69,14 +144,14 @@ def repair(experiment: Experiment, folder: Path) -> dict[str, Any]:
     trainer.fit(prior, datamodule=data)
     trainer.save_checkpoint(folder / "checkpoints" / f"{cfg.callbacks.checkpoint.filename}.ckpt")
     metrics = only(callbacks, Results).metrics
-    log.info(table(metrics, folder))
+    log.info(table(metrics, only(callbacks, Results).file))
     if only(callbacks, Interruption).received:
         raise KeyboardInterrupt(f"the results of {metrics['steps']} steps are written")
     return metrics
 
 
-def build(cfg: DictConfig, folder: Path) -> Experiment:
-    """The objects of an experiment that writes to `folder`, ready for `repair`. Raises ValueError for bad input."""
+def check(cfg: DictConfig, folder: Path) -> None:
+    """Raises ValueError for what can be seen without any file of the user."""
     if (folder / "config.yaml").exists():
         raise ValueError(f"{folder} holds a run already, whose results stay; give another hydra.run.dir")
     missing = OmegaConf.missing_keys(cfg)
@@ -86,9 +161,18 @@ def build(cfg: DictConfig, folder: Path) -> Experiment:
         raise ValueError(f"trainer.max_steps={cfg.trainer.max_steps}, but a run has at least one step")
     if not 0 <= cfg.seed < 2**32:
         raise ValueError(f"seed={cfg.seed}, but a seed lies between 0 and 2^32 - 1")
+
+
+def build(cfg: DictConfig, folder: Path, data: SingleSample | None = None) -> Experiment:
+    """The objects of an experiment that writes to `folder`, ready for `repair`. Raises ValueError for bad input.
+
+    data: what `cfg.data` describes, where it is read already.
+    """
+    check(cfg, folder)
     quiet()
     pl.seed_everything(cfg.seed, verbose=False)
-    data = construct(cfg, "data")
+    data = data or construct(cfg, "data")
+    assert data is not None
     target = data.sample.target
     size = target.shape[-2:]
     picture_input = construct(cfg, "input", size=size, target=target, mask=data.sample.mask)
@@ -112,6 +196,8 @@ def build(cfg: DictConfig, folder: Path) -> Experiment:
     for callback in callbacks:
         if isinstance(callback, Supervision):
             callback.reached = reach(prior, data.sample)
+        if isinstance(callback, Results):
+            callback.check(data.damaged.picture)
     cfg = cfg.copy()
     cfg.trainer.precision = precision(cfg.trainer.precision, cfg.trainer.accelerator)
     trainer = construct(
@@ -223,11 +309,14 @@ def describe(prior: DeepImagePrior, data: SingleSample, trainer: pl.Trainer) -> 
         trainer.precision,
         trainer.default_root_dir,
     )
-    if height * width > LARGE:
-        log.warning(
-            "%.1f megapixels: time and memory grow with them; a smaller copy, or a cut-out around the hole, is quicker",
-            height * width / 1e6,
+    if data.sample.mask.shape != data.damaged.mask.shape:
+        left, top, right, bottom = data.box
+        log.info(
+            "of %dx%d pixels, the %dx%d from (%d, %d) on are drawn, at %dx%d; see data.crop and data.max_side",
+            *(*data.damaged.picture.size, right - left, bottom - top, left, top, width, height),
         )
+    if height * width > LARGE:
+        log.warning("%.1f megapixels: time and memory grow with them; data.max_side bounds them", height * width / 1e6)
 
 
 def warn_of_the_unreached(callbacks: list[pl.Callback], cfg: DictConfig, sample: Sample) -> None:
@@ -265,7 +354,7 @@ def only(callbacks: list[pl.Callback], kind: type[Any]) -> Any:
     return callback
 
 
-def table(metrics: dict[str, Any], folder: Path) -> str:
+def table(metrics: dict[str, Any], result: Path) -> str:
     """What a person wants to know at the end, in a few lines."""
     lines = [
         f"{metrics['steps']} steps in {metrics['seconds']:.0f} s",
@@ -279,4 +368,4 @@ def table(metrics: dict[str, Any], folder: Path) -> str:
         ]
         if not ours > theirs:
             lines.append("Biharmonic inpainting is nearer to the truth here than this run.")
-    return "\n".join([*lines, f"{folder}/inpainted.png"])
+    return "\n".join([*lines, str(result)])

@@ -4,22 +4,52 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from PIL import Image, ImageDraw, ImageFont
+from scipy.ndimage import minimum_filter
 from torch import Tensor
 
 from dip import images
+from dip.files import open_picture
+
+HALF = 0.5
 
 
-def read(path: str | Path, hole: str, key: str = "data.mask") -> Tensor:
-    """The mask in a picture file. hole: the colour of the hole, "black" or "white"; the border is at half the range.
+def read(path: str | Path, hole: str) -> Tensor:
+    """How much of each pixel is known, 0 to 1, as the brightness of a picture file says.
 
-    Errors name the `key` that gave the path.
+    hole: what is the hole there, "black" or "white", or "alpha" for what is transparent. Colours count as grey.
     """
-    brightness = images.read(path, key).mean(dim=1, keepdim=True)
+    picture = open_picture(path, "data.mask")
+    opaque = images.alpha(picture)
+    if hole == "alpha":
+        if opaque is None:
+            raise ValueError(
+                f"data.hole=alpha, but data.mask={path} has no alpha channel; give data.hole=black or white"
+            )
+        return opaque
+    if opaque is not None and opaque.min() < 1:
+        raise ValueError(f"data.mask={path} has transparent pixels; if they are the hole, give data.hole=alpha")
+    brightness = images.from_pil(picture).mean(dim=1, keepdim=True)
     if brightness.max() < 0.01:
-        raise ValueError(f"{key}={path} is black all over, but a mask has white (255) and black (0) pixels")
-    known = brightness >= 0.5
-    return (known if hole == "black" else ~known).float()
+        raise ValueError(f"data.mask={path} is black all over, but a mask has white (255) and black (0) pixels")
+    return brightness if hole == "black" else 1 - brightness
+
+
+def resized(known: Tensor, height: int, width: int) -> Tensor:
+    return F.interpolate(known, size=(height, width), mode="bilinear", antialias=True)
+
+
+def threshold(known: Tensor) -> Tensor:
+    """Known is what is at least half known."""
+    return (known >= HALF).float()
+
+
+def grown(known: Tensor, pixels: int) -> Tensor:
+    """The mask with a hole that reaches so many pixels further to every side."""
+    if pixels < 0:
+        raise ValueError(f"data.grow_hole={pixels}, but a hole grows by 0 pixels or more")
+    return torch.from_numpy(minimum_filter(known[0, 0].numpy(), size=2 * pixels + 1))[None, None]
 
 
 def random_pixels(height: int, width: int, known_share: float, seed: int) -> Tensor:
