@@ -333,7 +333,7 @@ def test_recipes_are_what_they_say(config):
         (["frozen=[Linear]"], "frozen=Linear, but the network has no such layer; it has BatchNorm2d, "),
         (["model.depth=9"], "40x32 is too small for model.depth=9"),
         (["model.decoder_kernel=4"], "model.decoder_kernel=4, but a kernel must be odd"),
-        (["trainer.accelerator=gpu"], "trainer: "),
+        (["trainer.accelerator=gpu"], "trainer.accelerator=gpu, but this machine has cpu"),
         (["trainer.precision=17"], "trainer: .*17"),
         (["model=any", "model._target_=torch.nn.Conv2d"], "model: .*missing .*kernel_size"),
         (["model=any", "model._target_=torch.nn.Conv2d", "+model.kernel_size=3"], r"model: .* \(1, 3, 30, 38\)"),

@@ -33,10 +33,11 @@ def one_line_errors() -> Iterator[None]:
             raise
         log.error("error: %s", one_line(error))
         sys.exit(2)
-    except OSError as error:  # of Hydra, which makes the run's folder and its log
+    except OSError as error:  # of Hydra, which makes the run's folder before there is a log
         if show_tracebacks:
             raise
-        log.error("error: %s cannot be written: %s; give another hydra.run.dir", error.filename, error.strerror)
+        said = f"error: {error.filename} cannot be written: {error.strerror}; give another hydra.run.dir"
+        print(said, file=sys.stderr)
         sys.exit(2)
 
 

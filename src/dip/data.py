@@ -65,7 +65,7 @@ class SingleSample(LightningDataModule):
         super().__init__()
         width, height = damaged.picture.size
         if min(height, width) < 8:
-            raise ValueError(f"data: the picture is {width}x{height}, but each side needs at least 8 pixels")
+            raise ValueError(f"data.image: the picture is {width}x{height}, but each side needs at least 8 pixels")
         if not damaged.mask.any():
             raise ValueError("data.mask leaves no pixel known; a mask file may be the other way round, see data.hole")
         if (damaged.mask == 1).all():
@@ -154,12 +154,13 @@ def picture(
         raise ValueError("data.mask, data.truth or data.hole is given without a picture; give data.image=PATH as well")
     known = masks.threshold(damaged.mask) if soft_mask == "threshold" else damaged.mask
     known = masks.grown(known, grow_hole)
-    warn_of_inversion(known, hole)
     file = images.opaque(damaged.picture, known) if mask is None else damaged.picture
     damaged = Damaged(file, known, damaged.truth)
     if not isinstance(crop, str) or crop not in ("auto", "none"):
         damaged = damaged.cut(checked(crop, file))
-    return SingleSample(damaged, regions.around(damaged.mask) if crop == "auto" else (), max_side)
+    single = SingleSample(damaged, regions.around(damaged.mask) if crop == "auto" else (), max_side)
+    warn_of_inversion(known, hole)
+    return single
 
 
 def from_files(image: str, mask: str | None, truth: str | None, hole: str, resize_mask: bool) -> Damaged:

@@ -16,6 +16,7 @@ from hydra.errors import InstantiationException
 from hydra.types import RunMode
 from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig, OmegaConf
+from pytorch_lightning.accelerators import AcceleratorRegistry
 
 from dip import batch
 from dip.callbacks import Interruption, Results, Supervision
@@ -161,6 +162,10 @@ def check(cfg: DictConfig, folder: Path) -> None:
         raise ValueError(f"trainer.max_steps={cfg.trainer.max_steps}, but a run has at least one step")
     if not 0 <= cfg.seed < 2**32:
         raise ValueError(f"seed={cfg.seed}, but a seed lies between 0 and 2^32 - 1")
+    here = [name for name, entry in AcceleratorRegistry.items() if entry["accelerator"].is_available()]
+    here += ["gpu"] if {"cuda", "mps"} & set(here) else []
+    if cfg.trainer.accelerator not in ("auto", *here):
+        raise ValueError(f"trainer.accelerator={cfg.trainer.accelerator}, but this machine has {', '.join(here)}")
 
 
 def build(cfg: DictConfig, folder: Path, data: SingleSample | None = None) -> Experiment:
