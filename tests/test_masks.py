@@ -11,7 +11,7 @@ from dip.data import SingleSample, damaged
 def test_the_colour_of_the_hole_decides(tmp_path, hole, known):
     path = tmp_path / "mask.png"
     Image.fromarray(np.array([[255, 128, 127, 0]], dtype=np.uint8)).save(path)
-    assert masks.threshold(masks.read(path, hole)).tolist() == [[[known]]]
+    assert masks.read(path, hole).tolist() == [[[known]]]
 
 
 def test_a_colour_mask_counts_as_grey(tmp_path):
@@ -24,13 +24,13 @@ def test_the_hole_can_be_what_is_transparent(tmp_path):
     pixels = np.full((1, 4, 4), 255, dtype=np.uint8)
     pixels[0, :, 3] = [255, 128, 127, 0]
     Image.fromarray(pixels).save(tmp_path / "mask.png")
-    assert masks.threshold(masks.read(tmp_path / "mask.png", "alpha")).tolist() == [[[[1, 1, 0, 0]]]]
+    assert masks.read(tmp_path / "mask.png", "alpha").tolist() == [[[[1, 1, 0, 0]]]]
     with pytest.raises(
         ValueError, match=r"mask\.png has transparent pixels; if they are the hole, give data.hole=alpha"
     ):
         masks.read(tmp_path / "mask.png", "black")
     Image.new("L", (4, 4), 255).save(tmp_path / "opaque.png")
-    with pytest.raises(ValueError, match=r"data.hole=alpha, but data.mask=.*opaque\.png has no alpha channel"):
+    with pytest.raises(ValueError, match=r"data.mask=.*opaque\.png has no alpha channel for data.hole=alpha"):
         masks.read(tmp_path / "opaque.png", "alpha")
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from dip import images, masks, regions
-from dip.files import DRAWN, open_picture
+from dip.files import DRAWN, open_picture, same_size
 from dip.regions import Box
 
 log = logging.getLogger(__name__)
@@ -165,7 +165,7 @@ def picture(
 
 def from_files(image: str, mask: str | None, truth: str | None, hole: str, resize_mask: bool) -> Damaged:
     file = open_picture(image, "data.image")
-    known = transparency(file, image) if mask is None else mask_file(mask, hole, resize_mask, file)
+    known = transparency(file, image) if mask is None else from_mask(mask, hole, file.size, resize_mask)
     return Damaged(file, known, None if truth is None else truth_file(truth, image, file))
 
 
@@ -180,31 +180,24 @@ def transparency(picture: Image.Image, path: str) -> Tensor:
     return opaque
 
 
-def mask_file(path: str, hole: str, resize: bool, picture: Image.Image) -> Tensor:
-    known = masks.read(path, hole)
-    if resize:
-        return masks.resized(known, picture.height, picture.width)
-    same_size("data.mask", path, (known.shape[3], known.shape[2]), picture, ", or set data.resize_mask=true")
-    return known
+def from_mask(path: str, hole: str, size: tuple[int, int], resize: bool) -> Tensor:
+    """How much of each pixel is known, by a mask file that has, or is brought to, the size (width, height)."""
+    mask = open_picture(path, "data.mask")
+    if not resize:
+        same_size("data.mask", path, mask, size, ", or set data.resize_mask=true")
+    known = masks.known_share(mask, hole, f"data.mask={path}")
+    return masks.resized(known, size) if resize else known
 
 
 def truth_file(path: str, image: str, picture: Image.Image) -> Image.Image:
     truth = open_picture(path, "data.truth")
-    same_size("data.truth", path, truth.size, picture)
+    same_size("data.truth", path, truth, picture.size)
     theirs, ours = DRAWN[truth.mode], DRAWN[picture.mode]
     if theirs != ours:
         raise ValueError(
             f"data.truth={path} is {theirs} but data.image={image} is {ours}; both must have the same channels"
         )
     return truth
-
-
-def same_size(key: str, path: str, size: tuple[int, int], picture: Image.Image, cure: str = "") -> None:
-    if size != picture.size:
-        (width, height), (columns, rows) = size, picture.size
-        raise ValueError(
-            f"{key}={path} is {width}x{height} but the image is {columns}x{rows}; give a file of the image's size{cure}"
-        )
 
 
 def warn_of_inversion(known: Tensor, hole: str) -> None:
@@ -236,7 +229,7 @@ def random_pixels(image: str, mask: Callable[[int, int], Tensor]) -> SingleSampl
 
 def example(photograph: str, width: int, height: int, mask: Callable[[int, int], Tensor]) -> Damaged:
     """A photograph from the scikit-image wheel with a mask drawn over it."""
-    return damaged(images.photograph(photograph, width, height), mask)
+    return damaged(images.to_pil(images.photograph(photograph, width, height)), mask)
 
 
 def damaged(truth: Image.Image, mask: Callable[[int, int], Tensor]) -> Damaged:

@@ -131,9 +131,8 @@ def holds_metadata(picture: Image.Image) -> bool:
     blank = Image.new("L", (1, 1))
     blank.info = picture.info
     try:
-        with ignored_warnings():
-            for format in ("PNG", "TIFF"):
-                encoded(blank, format)
+        for format in ("PNG", "TIFF"):
+            encoded(blank, format)
     except Exception:  # encoders of broken values raise anything
         return False
     return True
@@ -143,22 +142,32 @@ def encoded(picture: Image.Image, format: str) -> bytes:
     """The file of this format, with the picture's metadata as far as the format has a place for it."""
     info = picture.info
     options: dict[str, Any] = WRITTEN.get(format, {}) | {str(name): info[name] for name in info if name != "text"}
-    if format == "PNG":
-        options["pnginfo"] = PngImagePlugin.PngInfo()
-        for name, text in info.get("text", {}).items():
-            options["pnginfo"].add_itxt(name, text)
-        if "xmp" in info:
-            options["pnginfo"].add_itxt(XMP, info["xmp"].decode())
-    if format == "TIFF":
-        exif = Image.Exif()
-        exif.load(info.get("exif", b""))
-        exif = descriptive(exif)
-        if "xmp" in info:
-            exif[ExifTags.Base.XMLPacket] = info["xmp"]
-        options["exif"] = exif.tobytes()
     file = io.BytesIO()
-    picture.save(file, format, **options)
+    with ignored_warnings():
+        if format == "PNG":
+            options["pnginfo"] = png_texts(picture)
+        if format == "TIFF":
+            options["exif"] = tiff_tags(picture)
+        picture.save(file, format, **options)
     return file.getvalue()
+
+
+def png_texts(picture: Image.Image) -> PngImagePlugin.PngInfo:
+    texts = PngImagePlugin.PngInfo()
+    for name, text in picture.info.get("text", {}).items():
+        texts.add_itxt(name, text)
+    if "xmp" in picture.info:
+        texts.add_itxt(XMP, picture.info["xmp"].decode())
+    return texts
+
+
+def tiff_tags(picture: Image.Image) -> bytes:
+    exif = Image.Exif()
+    exif.load(picture.info.get("exif", b""))
+    exif = descriptive(exif)
+    if "xmp" in picture.info:
+        exif[ExifTags.Base.XMLPacket] = picture.info["xmp"]
+    return exif.tobytes()
 
 
 def file_format(path: Path) -> str:
@@ -215,3 +224,12 @@ def write(picture: Image.Image, path: Path) -> Path:
     unfinished = path.with_name(f".{path.name}.part")  # so that what has the name is whole
     unfinished.write_bytes(encoded(picture, file_format(path)))
     return unfinished.replace(path)
+
+
+def same_size(key: str, path: str | Path, picture: Image.Image, wanted: tuple[int, int], cure: str = "") -> None:
+    """Raises ValueError where the picture of `path` has not the `wanted` width and height."""
+    if picture.size != wanted:
+        (width, height), (columns, rows) = picture.size, wanted
+        raise ValueError(
+            f"{key}={path} is {width}x{height} but the image is {columns}x{rows}; give a file of the image's size{cure}"
+        )

@@ -100,7 +100,7 @@ def to_pil(picture: Tensor) -> Image.Image:
     return Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
 
 
-def photograph(name: str, width: int, height: int) -> Image.Image:
+def photograph(name: str, width: int, height: int) -> Tensor:
     """A photograph from the scikit-image wheel, cut to the shape of width x height around its middle and reduced.
 
     name: astronaut, coffee, chelsea, rocket (colour), camera, brick, grass, gravel (grey), ...
@@ -112,7 +112,7 @@ def photograph(name: str, width: int, height: int) -> Image.Image:
     if name not in names:
         raise ValueError(f"data.example.photograph={name} is not in scikit-image; choose from {', '.join(names)}")
     whole = Image.fromarray(getattr(data, name)())
-    return ImageOps.fit(whole, (width, height), Image.Resampling.LANCZOS)
+    return from_pil(ImageOps.fit(whole, (width, height), Image.Resampling.LANCZOS))
 
 
 def side_by_side(pictures: dict[str, Tensor]) -> Image.Image:

@@ -12,37 +12,38 @@ from torch import Tensor
 from dip import images
 from dip.files import open_picture
 
-HALF = 0.5
+
+def read(path: str | Path, hole: str, key: str = "data.mask") -> Tensor:
+    """The mask in a picture file, as that of `known_share` with a threshold: 1 = known, 0 = hole."""
+    return threshold(known_share(open_picture(path, key), hole, f"{key}={path}"))
 
 
-def read(path: str | Path, hole: str) -> Tensor:
-    """How much of each pixel is known, 0 to 1, as the brightness of a picture file says.
+def known_share(picture: Image.Image, hole: str, name: str) -> Tensor:
+    """How much of each pixel is known, 0 to 1, as the picture of a mask says: (1, 1, H, W).
 
-    hole: what is the hole there, "black" or "white", or "alpha" for what is transparent. Colours count as grey.
+    hole: what is the hole there: "black", "white" or, for what is transparent, "alpha". Errors begin with `name`.
     """
-    picture = open_picture(path, "data.mask")
     opaque = images.alpha(picture)
     if hole == "alpha":
         if opaque is None:
-            raise ValueError(
-                f"data.hole=alpha, but data.mask={path} has no alpha channel; give data.hole=black or white"
-            )
+            raise ValueError(f"{name} has no alpha channel for data.hole=alpha; give data.hole=black or white")
         return opaque
     if opaque is not None and opaque.min() < 1:
-        raise ValueError(f"data.mask={path} has transparent pixels; if they are the hole, give data.hole=alpha")
+        raise ValueError(f"{name} has transparent pixels; if they are the hole, give data.hole=alpha")
     brightness = images.from_pil(picture).mean(dim=1, keepdim=True)
     if brightness.max() < 0.01:
-        raise ValueError(f"data.mask={path} is black all over, but a mask has white (255) and black (0) pixels")
+        raise ValueError(f"{name} is black all over, but a mask has white (255) and black (0) pixels")
     return brightness if hole == "black" else 1 - brightness
 
 
-def resized(known: Tensor, height: int, width: int) -> Tensor:
-    return F.interpolate(known, size=(height, width), mode="bilinear", antialias=True)
+def resized(known: Tensor, size: tuple[int, int]) -> Tensor:
+    """size: width and height."""
+    return F.interpolate(known, size=size[::-1], mode="bilinear", antialias=True)
 
 
 def threshold(known: Tensor) -> Tensor:
     """Known is what is at least half known."""
-    return (known >= HALF).float()
+    return (known >= 0.5).float()
 
 
 def grown(known: Tensor, pixels: int) -> Tensor:
