@@ -6,11 +6,14 @@ from pathlib import Path
 import dip
 
 GRAPH = {
-    "files": set(),
-    "images": {"files"},
-    "masks": {"images"},
+    "atomic": set(),
+    "files": {"atomic"},
+    "images": {"atomic", "files"},
+    "masks": {"files", "images"},
     "holes": set(),
-    "data": {"images", "masks"},
+    "regions": set(),
+    "batch": set(),
+    "data": {"files", "images", "masks", "regions"},
     "metrics": set(),
     "inputs": {"metrics"},
     "losses": set(),
@@ -23,14 +26,17 @@ GRAPH = {
     "supervision": set(),
     "averages": set(),
     "module": {"averages", "data"},
-    "callbacks": {"averages", "data", "files", "images", "metrics", "module"},
-    "checkpoints": {"callbacks", "data", "files"},
+    "callbacks": {"atomic", "averages", "data", "files", "images", "metrics", "module"},
+    "checkpoints": {"atomic", "callbacks", "data"},
     "resume": set(),
     "schema": set(),
     "command": set(),
-    "experiment": {"callbacks", "checkpoints", "command", "data", "files", "module", "resume", "supervision"},
+    "experiment": {
+        *{"atomic", "batch", "callbacks", "checkpoints", "command", "data", "files", "module", "resume"},
+        "supervision",
+    },
 }
-HYDRA = {"schema", "command", "resume", "experiment"}
+HYDRA = {"batch", "schema", "command", "resume", "experiment"}
 
 
 def modules() -> dict[str, Path]:

@@ -10,8 +10,10 @@ from omegaconf import OmegaConf
 from PIL import Image
 from pytorch_lightning import Callback
 
-from dip.callbacks import Langevin, WeightJitter
-from dip.experiment import build, precision, repair
+from dip import regions
+from dip.callbacks import Interruption, Langevin, WeightJitter
+from dip.command import Refused
+from dip.experiment import build, precision, repair, restore
 from dip.images import to_pil
 
 # Each key of every choice that makes the training step, with a value that is not its tiny default.
@@ -152,7 +154,7 @@ ELSEWHERE = {
     "logger.name",
     "logger.version",
 }
-VISIBLE = ("data.", "callbacks.")  # test_data, test_masks, test_callbacks
+VISIBLE = ("data.", "output.", "callbacks.")  # test_data, test_masks, test_regions, test_callbacks
 STEP = (
     "model",
     "input",
@@ -228,6 +230,9 @@ def test_golden_loss_curve(losses):
     assert losses("trainer.max_steps=6") == pytest.approx(golden, rel=1e-3)
 
 
+OF_EVERY_RUN = {"steps", "seconds", "stopped_by", "loss", "region", "drawn_at", "psnr_known"}
+
+
 def test_results_are_complete_and_true(config, photograph, tmp_path):
     folder = tmp_path / "run"
     returned = run(config(), folder)
@@ -246,7 +251,7 @@ def test_results_are_complete_and_true(config, photograph, tmp_path):
     metrics = json.loads((folder / "metrics.json").read_text())
     assert metrics == returned
     measures = {"psnr_hole", "ssim_hole", "psnr_all", "psnr_composite"}
-    assert set(metrics) == {"steps", "seconds", "stopped_by", "loss", "psnr_known", "baseline"} | measures
+    assert set(metrics) == {*OF_EVERY_RUN, "baseline"} | measures
     assert set(metrics["baseline"]) == measures
     assert (metrics["steps"], metrics["stopped_by"]) == (3, "max_steps")
 
@@ -263,7 +268,7 @@ def test_results_are_complete_and_true(config, photograph, tmp_path):
 
 def test_without_the_truth_nothing_is_claimed_about_the_hole(config, tmp_path):
     metrics = run(config("data.truth=null"), tmp_path / "run")
-    assert set(metrics) == {"steps", "seconds", "stopped_by", "loss", "psnr_known"}
+    assert set(metrics) == OF_EVERY_RUN
 
 
 def test_the_checkpoint_draws_the_result(config, tmp_path):
@@ -329,7 +334,7 @@ def test_recipes_are_what_they_say(config):
         (["frozen=[Linear]"], "frozen=Linear, but the network has no such layer; it has BatchNorm2d, "),
         (["model.depth=9"], "40x32 is too small for model.depth=9"),
         (["model.decoder_kernel=4"], "model.decoder_kernel=4, but a kernel must be odd"),
-        (["trainer.accelerator=gpu"], "trainer: "),
+        (["trainer.accelerator=gpu"], "trainer.accelerator=gpu, but this machine has cpu"),
         (["trainer.precision=17"], "trainer: .*17"),
         (["model=any", "model._target_=torch.nn.Conv2d"], "model: .*missing .*kernel_size"),
         (["model=any", "model._target_=torch.nn.Conv2d", "+model.kernel_size=3"], r"model: .* \(1, 3, 30, 38\)"),
@@ -419,3 +424,83 @@ def test_looking_for_a_cure_changes_no_result(config, tmp_path):
         run(config(*small, *more), tmp_path / str(len(more))) for more in ([], ["callbacks.supervision=null"])
     )
     assert looked["loss"] == unlooked["loss"]
+
+
+@pytest.fixture
+def far_holes(photograph, mask, monkeypatch):
+    """The tiny picture at 120x90 with a hole in two corners, far apart where a margin is 20 pixels."""
+    monkeypatch.setattr(regions, "SMALL", 0)
+    monkeypatch.setattr(regions, "MARGIN", 20)
+    Image.open(photograph).resize((120, 90)).save(photograph)
+    pixels = np.full((90, 120), 255, dtype=np.uint8)
+    pixels[8:14, 10:18] = pixels[70:75, 100:110] = 0
+    Image.fromarray(pixels).save(mask)
+    return pixels == 0
+
+
+def test_far_holes_are_repaired_in_runs_of_their_own_and_one_result(config, photograph, tmp_path, far_holes):
+    folder = tmp_path / "run"
+    metrics = restore(config(f"output.path={tmp_path}/fixed.tif"), folder)
+    assert [part["region"] for part in metrics["regions"].values()] == [[0, 0, 38, 34], [0, 0, 40, 40]]
+    assert json.loads((folder / "metrics.json").read_text()) == metrics
+    assert {path.name for path in folder.iterdir()} == {
+        *("config.yaml", "inpainted.png", "metrics.json", "region_1", "region_2"),
+    }
+    before = np.array(Image.open(photograph))
+    for path in (folder / "inpainted.png", tmp_path / "fixed.tif"):
+        with Image.open(path) as file:
+            after = np.array(file)
+        assert np.array_equal(after[~far_holes], before[~far_holes])
+        assert (after[far_holes] != before[far_holes]).any(axis=-1).mean() > 0.9
+    with Image.open(folder / "region_2" / "inpainted.png") as part:
+        assert np.array_equal(np.array(part), after[50:90, 80:120])
+    assert restore(config("data.crop=none"), tmp_path / "all")["region"] == [0, 0, 120, 90]
+
+
+@pytest.mark.usefixtures("far_holes")
+def test_ctrl_c_in_a_region_leaves_the_picture_as_far_as_it_is_repaired(config, tmp_path, monkeypatch):
+    monkeypatch.setattr(Interruption, "setup", lambda self, *_, **__: setattr(self, "received", True))
+    with pytest.raises(KeyboardInterrupt):
+        restore(config(), tmp_path / "run")
+    metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    assert metrics["stopped_by"] == "interrupt"
+    with Image.open(tmp_path / "run" / "inpainted.png") as file, Image.open(tmp_path / "photograph.png") as original:
+        changed = (np.array(file) != np.array(original)).any(axis=-1)
+    assert changed[:34].any()
+    assert not changed[50:].any()
+
+
+def test_a_result_file_of_the_user_is_never_overwritten_by_itself(config, tmp_path):
+    kept = tmp_path / "fixed.png"
+    kept.write_text("precious")
+    with pytest.raises(Refused, match=r"fixed\.png is there already; give another name, or set output.overwrite=true"):
+        restore(config(f"output.path={kept}"), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+    experiment = build(config(f"output.path={tmp_path}/late.png"), tmp_path / "run")
+    (tmp_path / "late.png").write_text("precious")
+    repair(experiment, tmp_path / "run")
+    assert (tmp_path / "late.png").read_text() == kept.read_text() == "precious"
+    restore(config(f"output.path={kept}", "output.overwrite=true"), tmp_path / "other")
+    assert kept.read_bytes() == (tmp_path / "other" / "inpainted.png").read_bytes()
+
+
+def test_measures_of_a_reduced_picture_are_of_its_full_size(config, photograph, tmp_path):
+    metrics = run(config("data.max_side=24"), tmp_path / "run")
+    assert metrics["region"] == [0, 0, 40, 32]
+    assert metrics["drawn_at"] == [26, 21]
+    truth, after = (np.array(Image.open(path)) / 255 for path in (photograph, tmp_path / "run" / "inpainted.png"))
+    error = (truth - after)[8:16, 20:30] ** 2
+    assert -10 * np.log10(error.mean()) == pytest.approx(metrics["psnr_hole"], abs=0.1)
+
+
+@pytest.mark.parametrize(("mode", "size"), [("CMYK", 4), ("I;16", 1), ("P", 3)])
+def test_a_picture_of_any_mode_is_repaired_and_shown(config, photograph, mask, tmp_path, mode, size):
+    with Image.open(photograph) as file:
+        grey = Image.fromarray(np.array(file.convert("L")).astype(np.uint16) * 16)
+        (grey if mode == "I;16" else file.convert(mode)).save(tmp_path / "a.tif")
+    metrics = run(config(f"data.image={tmp_path}/a.tif", "data.truth=null"), tmp_path / "run")
+    assert metrics["steps"] == 3
+    name = "inpainted.tif" if mode == "CMYK" else "inpainted.png"
+    with Image.open(tmp_path / "run" / name) as result, Image.open(tmp_path / "run" / "output.png") as output:
+        assert result.mode == mode
+        assert output.mode == ("L" if size == 1 else "RGB")

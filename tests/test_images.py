@@ -55,10 +55,8 @@ def write(path, content):
     ("content", "message"),
     [
         (None, "there is no such file"),
-        (b"", "is not a picture"),
+        (b"", "is an empty file"),
         (b"just some text", "is not a picture"),
-        (Image.new("I;16", (4, 4)), "has more than 8 bits a channel"),
-        (Image.new("RGBA", (4, 4), (0, 0, 0, 9)), "has transparent pixels"),
     ],
 )
 def test_what_cannot_be_read_is_refused(tmp_path, content, message):

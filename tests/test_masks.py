@@ -4,7 +4,7 @@ import torch
 from PIL import Image
 
 from dip import masks
-from dip.data import damaged
+from dip.data import SingleSample, damaged
 
 
 @pytest.mark.parametrize(("hole", "known"), [("black", [1, 1, 0, 0]), ("white", [0, 0, 1, 1])])
@@ -18,6 +18,43 @@ def test_a_colour_mask_counts_as_grey(tmp_path):
     path = tmp_path / "mask.png"
     Image.fromarray(np.array([[[255, 255, 255], [0, 0, 0]]], dtype=np.uint8)).save(path)
     assert masks.read(path, "black").tolist() == [[[[1, 0]]]]
+
+
+def test_the_hole_can_be_what_is_transparent(tmp_path):
+    pixels = np.full((1, 4, 4), 255, dtype=np.uint8)
+    pixels[0, :, 3] = [255, 128, 127, 0]
+    Image.fromarray(pixels).save(tmp_path / "mask.png")
+    assert masks.read(tmp_path / "mask.png", "alpha").tolist() == [[[[1, 1, 0, 0]]]]
+    with pytest.raises(
+        ValueError, match=r"mask\.png has transparent pixels; if they are the hole, give data.hole=alpha"
+    ):
+        masks.read(tmp_path / "mask.png", "black")
+    Image.new("L", (4, 4), 255).save(tmp_path / "opaque.png")
+    with pytest.raises(ValueError, match=r"data.mask=.*opaque\.png has no alpha channel for data.hole=alpha"):
+        masks.read(tmp_path / "opaque.png", "alpha")
+
+
+@pytest.mark.parametrize(("mode", "white"), [("1", 1), ("I;16", 65535), ("I;16", 1), ("P", 255)])
+def test_a_mask_of_any_depth_is_black_and_white(tmp_path, mode, white):
+    pixels = np.array([[white, 0]], dtype=np.uint16 if mode == "I;16" else np.uint8)
+    mask = (
+        Image.fromarray(pixels)
+        if mode == "I;16"
+        else Image.fromarray((pixels > 0).astype(np.uint8) * 255).convert(mode)
+    )
+    mask.save(tmp_path / "mask.png")
+    assert masks.read(tmp_path / "mask.png", "black").tolist() == [[[[1, 0]]]]
+
+
+def test_a_hole_grows_to_every_side():
+    mask = torch.ones(1, 1, 7, 9)
+    mask[..., 3, 4] = 0
+    assert torch.equal(masks.grown(mask, 0), mask)
+    expected = torch.ones(1, 1, 7, 9)
+    expected[..., 1:6, 2:7] = 0
+    assert torch.equal(masks.grown(mask, 2), expected)
+    with pytest.raises(ValueError, match=r"data.grow_hole=-1, but a hole grows by 0 pixels or more"):
+        masks.grown(mask, -1)
 
 
 def test_random_pixels_keeps_exactly_the_share_and_has_its_own_generator():
@@ -38,7 +75,7 @@ def test_random_pixels_refuses_a_share_outside_its_range(share):
 def test_a_share_that_rounds_to_nothing_is_refused():
     for share, message in ((0.001, "leaves no pixel known"), (0.999, "has no hole")):
         with pytest.raises(ValueError, match=message):
-            damaged(torch.rand(1, 1, 10, 10), lambda height, width, s=share: masks.random_pixels(height, width, s, 0))
+            SingleSample(damaged(Image.new("L", (10, 10)), lambda *size, s=share: masks.random_pixels(*size, s, 0)))
 
 
 def test_a_mask_of_zeros_and_ones_is_refused(tmp_path):

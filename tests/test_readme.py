@@ -1,7 +1,9 @@
 """Every command of the README runs, shortened."""
 
 import re
+import shutil
 import subprocess
+from pathlib import Path
 
 import pytest
 from conftest import REPOSITORY
@@ -35,6 +37,9 @@ def test_all_commands_are_known_here():
 def test_training_commands_run(command, photograph, mask, tmp_path, arguments):
     Image.open(photograph).resize((96, 64)).save(tmp_path / "photo.jpg")
     Image.open(mask).resize((96, 64)).save(tmp_path / "mask.png")
+    for folder, name in (("photos", "photo.jpg"), ("masks", "mask.png")):
+        (tmp_path / folder).mkdir()
+        shutil.copy(tmp_path / name, tmp_path / folder / f"a{Path(name).suffix}")
     data = "data=random_pixels" in arguments
     result = command(*arguments, *(SHORT[:1] if data else SHORT))
     assert result.returncode == 0, result.stderr

@@ -18,10 +18,10 @@ from pytorch_lightning.loggers import TensorBoardLogger
 from torch import Tensor, nn
 from torch.random import fork_rng
 
-from dip import images
+from dip import files, images
+from dip.atomic import whole
 from dip.averages import OutputAverage
-from dip.data import Sample
-from dip.files import whole
+from dip.data import Sample, SingleSample
 from dip.metrics import biharmonic, psnr, ssim
 from dip.module import DeepImagePrior
 
@@ -108,7 +108,7 @@ class Images(Callback):
         for logger in trainer.loggers:
             if isinstance(logger, TensorBoardLogger):
                 for tag, picture in pictures.items():
-                    logger.experiment.add_image(tag, picture[0].clamp(0, 1), step)
+                    logger.experiment.add_image(tag, images.visible(picture)[0], step)
 
 
 class Animation(Callback):
@@ -326,7 +326,7 @@ class Supervision(Callback):
         sample = trainer.datamodule.sample  # pyright: ignore[reportAttributeAccessIssue]
         colour = torch.tensor([1.0, 0.0, 1.0])[:, None, None]
         hole = torch.where(self.reached, 0.5, colour)
-        picture = torch.where(sample.mask.bool(), sample.target, hole)
+        picture = torch.where(sample.mask.bool(), images.visible(sample.target), hole)
         images.save(images.to_pil(picture), Path(trainer.default_root_dir, "supervision.png"))
         for logger in trainer.loggers:
             if isinstance(logger, TensorBoardLogger):
@@ -355,9 +355,29 @@ class Results(Callback):
 
     The pictures are what the checkpoint stands for: drawn after the last update and without the input's noise, or the
     average of the run.
+    path: where the repaired picture goes as well, in the format of its ending; without `overwrite` no file is replaced.
     """
 
     seconds_before = 0.0  # what the run took until the checkpoint that it goes on from
+
+    def __init__(self, path: str | None, overwrite: bool):
+        self.path = None if path is None else Path(path).expanduser()
+        self.overwrite = overwrite
+        self.restored: Image.Image | None = None
+
+    def check(self, picture: Image.Image) -> None:
+        """Raises ValueError where a repaired `picture` could not be written."""
+        if self.path is not None:
+            files.check_output(picture, self.path, self.overwrite)
+
+    def write(self, picture: Image.Image, folder: Path) -> None:
+        """The repaired picture, in the run's folder and where the user wants it; `file` is the last of them."""
+        self.restored = picture
+        self.file = files.write(picture, folder / f"inpainted{files.lossless_ending(picture)}")
+        if self.path is not None and self.path.exists() and not self.overwrite:
+            log.error("output.path=%s is there since the run began, and stays; the result is %s", self.path, self.file)
+        elif self.path is not None:
+            self.file = files.write(picture, self.path)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.started = time.monotonic() - self.seconds_before
@@ -371,23 +391,29 @@ class Results(Callback):
         seconds = time.monotonic() - self.started
         with trainer.precision_plugin.forward_context():
             output = pl_module.draw().cpu()  # pyright: ignore[reportCallIssue]
-        sample = trainer.datamodule.sample  # pyright: ignore[reportAttributeAccessIssue]
+        data: SingleSample = trainer.datamodule  # pyright: ignore[reportAttributeAccessIssue]
+        folder = Path(trainer.default_root_dir)
+        sample, full = data.sample, data.enlarged(output)
+        self.write(data.restored(output), folder)
         self.metrics: dict[str, Any] = {
             "steps": trainer.global_step,
             "seconds": round(seconds, 2),
             "stopped_by": "max_steps" if trainer.global_step == trainer.max_steps else "interrupt",
             "loss": self.loss.item(),
-            **measure(output, sample),
+            "region": list(data.box),
+            "drawn_at": list(reversed(output.shape[-2:])),
+            **measure(full, data.original),
         }
         pictures = {"masked": sample.target, "output": output, "inpainted": sample.composite(output)}
-        for name, picture in pictures.items():
-            images.save(images.to_pil(picture), Path(trainer.default_root_dir, f"{name}.png"))
+        for name in ("masked", "output"):
+            images.save(images.to_pil(pictures[name]), folder / f"{name}.png")
         if sample.truth is not None:
             baseline = biharmonic(sample.target, sample.mask)
-            self.metrics |= compare(output, sample) | {"baseline": compare(baseline, sample)}
+            self.metrics |= compare(full, data.original)
+            self.metrics["baseline"] = compare(data.enlarged(baseline), data.original)
             pictures |= {"biharmonic (baseline)": baseline, "truth": sample.truth}
-        images.save(images.side_by_side(pictures), Path(trainer.default_root_dir, "comparison.png"))
-        with whole(Path(trainer.default_root_dir, "metrics.json")) as file:
+        images.save(images.side_by_side(pictures), folder / "comparison.png")
+        with whole(folder / "metrics.json") as file:
             file.write((json.dumps(self.metrics, indent=2) + "\n").encode())
 
     def state_dict(self) -> dict[str, Any]:

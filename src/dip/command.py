@@ -9,7 +9,6 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from difflib import get_close_matches
-from pathlib import Path
 
 from hydra.errors import HydraException, OverrideParseException
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException, ValidationError
@@ -45,6 +44,12 @@ def one_line_errors() -> Iterator[None]:
             raise
         log.error("error: %s", one_line(error))
         sys.exit(2)
+    except OSError as error:  # of Hydra, which makes the run's folder before there is a log
+        if show_tracebacks:
+            raise
+        said = f"error: {error.filename} cannot be written: {error.strerror}; give another hydra.run.dir"
+        print(said, file=sys.stderr)
+        sys.exit(2)
 
 
 def no_room_is_told_once(hook: threading.ExceptHookArgs) -> None:
@@ -75,7 +80,7 @@ def unknown_key(full_key: str, siblings: list[str]) -> str:
 
 
 def quote_files(arguments: list[str]) -> list[str]:
-    """The arguments with every value that is the name of a file or folder quoted, as Hydra's grammar asks for.
+    """The arguments with every value that names an existing file or folder quoted, as Hydra's grammar asks for.
 
     Without that it refuses names such as `photo (1).jpg`, `Bär.jpg` and `~/photo.jpg`.
     """
@@ -84,7 +89,7 @@ def quote_files(arguments: list[str]) -> list[str]:
 
 def quote_file(argument: str) -> str:
     key, _, value = argument.partition("=")
-    if re.fullmatch(r"[\w./-]*", value, re.ASCII) or not Path(value).expanduser().exists():
+    if re.fullmatch(r"[\w./-]*", value, re.ASCII) or not os.path.exists(os.path.expanduser(value)):
         return argument
     escaped = value.replace("\\", "\\\\").replace("'", "\\'").replace("${", "\\${")
     return f"{key}='{escaped}'"

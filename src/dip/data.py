@@ -1,24 +1,43 @@
 """The one sample that the prior is trained on."""
 
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import torch
+from PIL import Image
 from pytorch_lightning import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from dip import images, masks
+from dip import images, masks, regions
+from dip.files import DRAWN, open_picture, same_size
+from dip.regions import Box
+
+log = logging.getLogger(__name__)
 
 
 class Sample(NamedTuple):
     target: Tensor  # (1, C, H, W) in [0, 1], zero in the hole
-    mask: Tensor  # (1, 1, H, W), 1 = known, 0 = hole
+    mask: Tensor  # (1, 1, H, W), 1 = known, 0 = hole; between them the weight of a soft mask
     truth: Tensor | None  # (1, C, H, W); metrics may read it, the loss may not
 
     def composite(self, output: Tensor) -> Tensor:
-        """The known pixels as they are, the hole from `output`: (1, C, H, W)."""
-        return torch.where(self.mask.bool(), self.target, output)
+        """The known pixels as they are, the hole from `output`, and a mixture by the mask between: (1, C, H, W)."""
+        return self.target * self.mask + output * (1 - self.mask)
+
+
+class Damaged(NamedTuple):
+    """A picture, what of it is known (1, 1, H, W), and the truth where there is one; all of one size."""
+
+    picture: Image.Image
+    mask: Tensor
+    truth: Image.Image | None
+
+    def cut(self, box: Box) -> "Damaged":
+        left, top, right, bottom = box
+        truth = None if self.truth is None else self.truth.crop(box)
+        return Damaged(self.picture.crop(box), self.mask[..., top:bottom, left:right].contiguous(), truth)
 
 
 class Repeated(Dataset[Sample]):
@@ -36,19 +55,43 @@ class Repeated(Dataset[Sample]):
 
 
 class SingleSample(LightningDataModule):
-    """Hands out one sample, `trainer.max_steps` times in one epoch, since every epoch of Lightning costs time."""
+    """Hands out one sample, `trainer.max_steps` times in one epoch, since every epoch of Lightning costs time.
 
-    def __init__(self, sample: Sample):
+    boxes: the parts of the picture that the work is done on; the sample is what holds them all, reduced to the pixels
+    of a square of `max_side`. `original` is the same at full size. Without boxes it is all of the picture.
+    """
+
+    def __init__(self, damaged: Damaged, boxes: Sequence[Box] = (), max_side: int | None = None):
         super().__init__()
-        height, width = sample.target.shape[-2:]
+        width, height = damaged.picture.size
         if min(height, width) < 8:
-            raise ValueError(f"data: the picture is {width}x{height}, but each side needs at least 8 pixels")
-        if not sample.mask.any():
+            raise ValueError(f"data.image: the picture is {width}x{height}, but each side needs at least 8 pixels")
+        if not damaged.mask.any():
             raise ValueError("data.mask leaves no pixel known; a mask file may be the other way round, see data.hole")
-        if sample.mask.all():
+        if (damaged.mask == 1).all():
             raise ValueError("data.mask has no hole; a mask file may be the other way round, see data.hole")
-        self.sample = sample
-        self.moved = sample
+        self.damaged = damaged
+        self.boxes = boxes or [(0, 0, width, height)]
+        lefts, tops, rights, bottoms = zip(*self.boxes, strict=True)
+        self.box = min(lefts), min(tops), max(rights), max(bottoms)
+        part = damaged.cut(self.box)
+        self.levels = images.full_range(part.picture, part.mask)
+        self.original = tensors(part, self.levels)
+        self.sample = self.moved = reduced(self.original, max_side)
+
+    def enlarged(self, output: Tensor) -> Tensor:
+        """An output of the sample's size at the size of `original`."""
+        height, width = self.original.target.shape[-2:]
+        if output.shape[-2:] == (height, width):
+            return output
+        scale = height / output.shape[-2]
+        larger = regions.enlarged(output, (height, width))
+        return regions.feathered(larger, self.original.target, self.original.mask, scale)
+
+    def restored(self, output: Tensor) -> Image.Image:
+        """The whole picture, in its own mode and depth, the hole drawn as in an output of the sample's size."""
+        mask = self.original.mask
+        return images.fill(self.damaged.picture, self.enlarged(output), mask, self.box, self.levels)
 
     def transfer_batch_to_device(self, batch: Sample, device: torch.device, dataloader_idx: int) -> Any:
         """The sample moves to the device once; every step gets the same tensors."""
@@ -61,53 +104,134 @@ class SingleSample(LightningDataModule):
         return DataLoader(Repeated(self.sample, self.trainer.max_steps), batch_size=None)
 
 
-def picture(
-    image: str | None, mask: str | None, truth: str | None, hole: str, example: Callable[[], SingleSample]
-) -> SingleSample:
-    """A picture file and its mask file, or the example where neither is given.
+def tensors(damaged: Damaged, levels: tuple[float, float]) -> Sample:
+    target = images.from_pil(damaged.picture, levels)
+    truth = None if damaged.truth is None else images.from_pil(damaged.truth, levels)
+    return Sample(target * (damaged.mask > 0), damaged.mask, truth)
 
-    truth: the undamaged picture where it is known, to measure with. hole: "black" or "white", its colour in the mask.
+
+def reduced(sample: Sample, max_side: int | None) -> Sample:
+    """The sample with no more pixels than a square of `max_side`; what has any of the hole in it becomes the hole."""
+    height, width = sample.mask.shape[-2:]
+    size = regions.reduced_size(height, width, max_side)
+    if size == (height, width):
+        return sample
+    mask = regions.reduced_mask(sample.mask, size)
+    if not mask.any():
+        raise ValueError(f"data.max_side={max_side} leaves no pixel known that has nothing of the hole in it; raise it")
+    target = regions.reduced(sample.target, size) * (mask > 0)
+    return Sample(target, mask, None if sample.truth is None else regions.reduced(sample.truth, size))
+
+
+def picture(
+    image: str | None,
+    mask: str | None,
+    truth: str | None,
+    hole: str,
+    soft_mask: str,
+    resize_mask: bool,
+    grow_hole: int,
+    crop: str | Sequence[int],
+    max_side: int | None,
+    example: Callable[[], Damaged],
+) -> SingleSample:
+    """A picture file and its mask file, or without one its transparent pixels; the example without a picture.
+
+    truth: the undamaged picture where it is known, to measure with. hole: what it is in the mask file: "black", "white"
+    or "alpha". soft_mask: what is between counts by a "threshold" or as a "weight". crop: "auto" works around the
+    holes, "none" on everything; a box takes that part for the picture.
     """
-    if image is None and mask is None and truth is None:
-        if hole != "black":
-            raise ValueError(f"data.hole={hole} speaks of a mask file, and there is none; give data.mask=PATH")
-        return example()
-    if image is None:
-        raise ValueError("data.mask or data.truth is given without a picture; give data.image=PATH as well")
-    if mask is None:
-        raise ValueError(f"data.image={image} has no mask; give data.mask=PATH, white = known, black = hole")
-    target = images.read(image, "data.image")
-    known = masks.read(mask, hole)
-    same_size(known, mask, target, "data.mask")
-    whole = None
-    if truth is not None:
-        whole = images.read(truth, "data.truth")
-        same_size(whole, truth, target, "data.truth")
-        if whole.shape != target.shape:
-            raise ValueError(f"data.truth={truth} and data.image={image}: one is grey and one is in colour")
-    return SingleSample(Sample(target * known, known, whole))
+    if mask is None and (hole == "white" or resize_mask):
+        key = "data.hole=white" if hole == "white" else "data.resize_mask=true"
+        raise ValueError(f"{key} speaks of a mask file, and there is none; give data.mask=PATH")
+    if max_side is not None and max_side < 8:
+        raise ValueError(f"data.max_side={max_side}, but each side needs at least 8 pixels; null is no limit")
+    if image is not None:
+        damaged = from_files(image, mask, truth, hole, resize_mask)
+    elif mask is None and truth is None and hole == "black":
+        damaged = example()
+    else:
+        raise ValueError("data.mask, data.truth or data.hole is given without a picture; give data.image=PATH as well")
+    known = masks.threshold(damaged.mask) if soft_mask == "threshold" else damaged.mask
+    known = masks.grown(known, grow_hole)
+    file = images.opaque(damaged.picture, known) if mask is None else damaged.picture
+    damaged = Damaged(file, known, damaged.truth)
+    if not isinstance(crop, str) or crop not in ("auto", "none"):
+        damaged = damaged.cut(checked(crop, file))
+    single = SingleSample(damaged, regions.around(damaged.mask) if crop == "auto" else (), max_side)
+    warn_of_inversion(known, hole)
+    return single
+
+
+def from_files(image: str, mask: str | None, truth: str | None, hole: str, resize_mask: bool) -> Damaged:
+    file = open_picture(image, "data.image")
+    known = transparency(file, image) if mask is None else from_mask(mask, hole, file.size, resize_mask)
+    return Damaged(file, known, None if truth is None else truth_file(truth, image, file))
+
+
+def transparency(picture: Image.Image, path: str) -> Tensor:
+    """What of a picture without a mask is known: (1, 1, H, W)."""
+    opaque = images.alpha(picture)
+    if opaque is None or opaque.min() == 1:
+        raise ValueError(
+            f"data.image={path} has no mask; give data.mask=PATH, white = known, black = hole, or a picture whose hole "
+            "is transparent"
+        )
+    return opaque
+
+
+def from_mask(path: str, hole: str, size: tuple[int, int], resize: bool) -> Tensor:
+    """How much of each pixel is known, by a mask file that has, or is brought to, the size (width, height)."""
+    mask = open_picture(path, "data.mask")
+    if not resize:
+        same_size("data.mask", path, mask, size, ", or set data.resize_mask=true")
+    known = masks.known_share(mask, hole, f"data.mask={path}")
+    return masks.resized(known, size) if resize else known
+
+
+def truth_file(path: str, image: str, picture: Image.Image) -> Image.Image:
+    truth = open_picture(path, "data.truth")
+    same_size("data.truth", path, truth, picture.size)
+    theirs, ours = DRAWN[truth.mode], DRAWN[picture.mode]
+    if theirs != ours:
+        raise ValueError(
+            f"data.truth={path} is {theirs} but data.image={image} is {ours}; both must have the same channels"
+        )
+    return truth
+
+
+def warn_of_inversion(known: Tensor, hole: str) -> None:
+    other = {"black": "white", "white": "black"}
+    if known.mean() < 0.5 and hole in other:
+        log.warning(
+            "the hole is %.0f %% of the picture; if that is the known part, give data.hole=%s",
+            *(100 * (1 - known.mean()), other[hole]),
+        )
+
+
+def checked(crop: str | Sequence[int], picture: Image.Image) -> Box:
+    """The box of pixels that `data.crop` gives."""
+    width, height = picture.size
+    match crop:
+        case [int(left), int(top), int(right), int(bottom)] if (
+            0 <= left < right <= width and 0 <= top < bottom <= height
+        ):
+            return left, top, right, bottom
+    raise ValueError(
+        f"data.crop={crop}, but it is auto, none or [left,top,right,bottom] within the picture of {width}x{height}"
+    )
 
 
 def random_pixels(image: str, mask: Callable[[int, int], Tensor]) -> SingleSample:
     """A whole picture file, from which the mask takes pixels away, so that the truth is known."""
-    return damaged(images.read(image, "data.image"), mask)
+    return SingleSample(damaged(open_picture(image, "data.image"), mask))
 
 
-def example(photograph: str, width: int, height: int, mask: Callable[[int, int], Tensor]) -> SingleSample:
+def example(photograph: str, width: int, height: int, mask: Callable[[int, int], Tensor]) -> Damaged:
     """A photograph from the scikit-image wheel with a mask drawn over it."""
-    return damaged(images.photograph(photograph, width, height), mask)
+    return damaged(images.to_pil(images.photograph(photograph, width, height)), mask)
 
 
-def damaged(truth: Tensor, mask: Callable[[int, int], Tensor]) -> SingleSample:
-    """The picture (1, C, H, W) with the hole of mask(H, W) in it."""
-    height, width = truth.shape[-2:]
-    known = mask(height, width)
-    return SingleSample(Sample(truth * known, known, truth))
-
-
-def same_size(tensor: Tensor, path: str, target: Tensor, key: str) -> None:
-    (height, width), (rows, columns) = tensor.shape[-2:], target.shape[-2:]
-    if (height, width) != (rows, columns):
-        raise ValueError(
-            f"{key}={path} is {width}x{height} but the image is {columns}x{rows}; give a file of the image's size"
-        )
+def damaged(truth: Image.Image, mask: Callable[[int, int], Tensor]) -> Damaged:
+    """The picture with the hole of mask(H, W) in it."""
+    return Damaged(truth, mask(truth.height, truth.width), truth)

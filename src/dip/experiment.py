@@ -5,11 +5,11 @@ import json
 import logging
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from textwrap import shorten
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import pytorch_lightning as pl
 import torch
@@ -18,17 +18,21 @@ from hydra.errors import InstantiationException
 from hydra.types import RunMode
 from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig, OmegaConf
+from pytorch_lightning.accelerators import AcceleratorRegistry
 
+from dip import batch
+from dip.atomic import held, whole
 from dip.callbacks import Interruption, Results, Supervision
 from dip.checkpoints import LAST, WholeFiles, fingerprint, read
 from dip.command import Interrupted, Refused, show_tracebacks
 from dip.data import Sample, SingleSample
-from dip.files import held, whole
+from dip.files import open_picture
 from dip.module import DeepImagePrior
 from dip.resume import resumed
 from dip.supervision import reached
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 LOWER = (("data", "max_side"), ("model", "depth"), ("model", "widths"))  # what takes memory
 LARGE = 1_000_000  # pixels; about 1.6 GB of memory in bfloat16, 2.3 GB in float32
 
@@ -43,7 +47,7 @@ class Experiment(NamedTuple):
 
 
 def run(cfg: DictConfig) -> dict[str, Any]:
-    """Repairs one picture as Hydra was told to, and returns what `metrics.json` holds.
+    """Repairs what Hydra was told to, and returns what `metrics.json` holds.
 
     A run that cannot go on says why in its own log; it ends the process, or in a sweep that run alone.
     """
@@ -54,8 +58,8 @@ def run(cfg: DictConfig) -> dict[str, Any]:
             if not ours:
                 raise Refused(f"{folder}: another process is at this run; end it first")
             return perform(cfg, folder)
-    except Refused as error:
-        log.error("error: %s", error)
+    except Refused as refused:
+        log.error("error: %s", refused)
         if sweep or show_tracebacks:
             raise
         sys.exit(2)
@@ -68,16 +72,101 @@ def run(cfg: DictConfig) -> dict[str, Any]:
 
 def perform(cfg: DictConfig, folder: Path) -> dict[str, Any]:
     """A new run, or with cfg.resume the one in `folder`. Raises Refused for bad input and a lack of memory or room."""
-    goes_on = cfg.resume is not None
+    go_on = cfg.resume is not None
+    if go_on:
+        cfg = refusing(resumed, folder, cfg, HydraConfig.get().overrides.task)
+    several = batch.is_several(cfg.data.get("image"))
+    return restore_all(cfg, folder, go_on) if several else restore(cfg, folder, go_on)
+
+
+def restore_all(cfg: DictConfig, folder: Path, go_on: bool) -> dict[str, Any]:
+    """Repairs each picture of a folder or pattern, in a folder of its own below `folder`; returns their metrics.
+
+    One that fails is told of and left out, and Refused is raised at the end. One that a run beside this one has
+    repaired already, from the same files and in the same way, is skipped.
+    """
+    cfg.trainer.precision = precision(cfg.trainer.precision, cfg.trainer.accelerator)  # as in what is compared
+    each = refusing(batch.pictures, cfg.data.image, cfg.data.get("mask"), cfg.data.get("truth"))
+    save_configuration(cfg, folder)
+    done, failed = {}, []
+    for number, files in enumerate(each, 1):
+        log.info("picture %d of %d: %s", number, len(each), files.image)
+        part = batch.configured(cfg, files)
+        if before := batch.finished(part, folder, files):
+            log.info("it is repaired already, in %s", before)
+            continue
+        try:
+            if part.output.path is not None:
+                Path(part.output.path).expanduser().parent.mkdir(parents=True, exist_ok=True)
+            done[files.name] = restore(part, folder / files.name, begun(folder / files.name, go_on))
+        except Refused as refused:
+            log.error("error: %s", refused)
+            failed.append(files.name)
+        except Exception:
+            log.exception("the run failed")
+            failed.append(files.name)
+    if failed:
+        raise Refused(f"{len(failed)} of {len(each)} pictures are not repaired: {', '.join(failed)}")
+    return done
+
+
+def begun(folder: Path, go_on: bool) -> bool:
+    """Whether this part of a run that goes on had begun."""
+    return go_on and (folder / "config.yaml").exists()
+
+
+def restore(cfg: DictConfig, folder: Path, go_on: bool) -> dict[str, Any]:
+    """Repairs one picture; where its holes are far apart, one region after another.
+
+    Raises Refused for bad input and a lack of memory or room.
+    """
+    with lacking(cfg, folder):
+        refusing(check, cfg, folder, go_on)
+        data = refusing(construct, cfg, "data")
+        if len(data.boxes) > 1:
+            return restore_regions(cfg, folder, data, go_on)
+        return repair(refusing(build, cfg, folder, data, go_on), folder)
+
+
+def restore_regions(cfg: DictConfig, folder: Path, data: SingleSample, go_on: bool) -> dict[str, Any]:
+    """Repairs each region in a folder of its own; the whole picture, as far as it is repaired, is in `folder`."""
+    results = refusing(construct, cfg, "callbacks")["results"]
+    picture = data.damaged.picture.copy()
+    refusing(results.check, picture)
+    save_configuration(cfg, folder)
+    log.info("%d regions, far from each other, one by one; data.crop=none would join them", len(data.boxes))
+    regions = {}
     try:
-        if goes_on:
-            cfg = resumed(folder, cfg, HydraConfig.get().overrides.task)
-        with lacking(cfg, folder):
-            experiment = build(cfg, folder, goes_on)
+        for number, box in enumerate(data.boxes, 1):
+            name = f"region_{number}"
+            part = cfg.copy()
+            part.data.crop, part.output.path = list(box), None
+            experiment = refusing(build, part, folder / name, None, begun(folder / name, go_on))
+            try:
+                regions[name] = repair(experiment, folder / name)
+            finally:
+                for file in (folder / name).glob("inpainted.*"):
+                    picture.paste(open_picture(file, "resume"), box[:2])
+    finally:  # results after Ctrl-C too
+        metrics = {"stopped_by": "max_steps" if len(regions) == len(data.boxes) else "interrupt", "regions": regions}
+        results.write(picture, folder)
+        with whole(folder / "metrics.json") as file:
+            file.write((json.dumps(metrics, indent=2) + "\n").encode())
+    log.info("%s", results.file)
+    return metrics
+
+
+def save_configuration(cfg: DictConfig, folder: Path) -> None:
+    with whole(folder / "config.yaml") as file:
+        file.write(OmegaConf.to_yaml(cfg, resolve=True).encode())
+
+
+def refusing(function: Callable[..., T], *arguments: Any) -> T:
+    """What the function returns; what it refuses is bad input, and not a fault."""
+    try:
+        return function(*arguments)
     except ValueError as error:
         raise Refused(str(error)) from error
-    with lacking(cfg, folder):
-        return repair(experiment, folder)
 
 
 @contextmanager
@@ -108,8 +197,7 @@ def repair(experiment: Experiment, folder: Path) -> dict[str, Any]:
         log.info("The run in %s is complete after %d steps; a larger trainer.max_steps makes it go on.", folder, done)
         written = folder / "metrics.json"
         return json.loads(written.read_text()) if written.exists() else {}
-    with whole(folder / "config.yaml") as file:
-        file.write(OmegaConf.to_yaml(cfg, resolve=True).encode())
+    save_configuration(cfg, folder)
     # TensorBoard's logger would add an empty hparams.yaml; this file is there already.
     trainer.logger.NAME_HPARAMS_FILE = "config.yaml"  # pyright: ignore[reportAttributeAccessIssue, reportOptionalMemberAccess]
     describe(prior, data, trainer)
@@ -122,18 +210,15 @@ def repair(experiment: Experiment, folder: Path) -> dict[str, Any]:
     finally:
         interruption.restore()
     metrics = only(callbacks, Results).metrics
-    log.info(table(metrics, folder))
+    log.info(table(metrics, only(callbacks, Results).file))
     if interruption.received is not None:
         said = f"the results of {metrics['steps']} steps are written; resume={folder} goes on"
         raise Interrupted(interruption.received, said)
     return metrics
 
 
-def build(cfg: DictConfig, folder: Path, go_on: bool = False) -> Experiment:
-    """The objects of an experiment that writes to `folder`, ready for `repair`. Raises ValueError for bad input.
-
-    go_on: the run in `folder` goes on from its last checkpoint; without one it starts again.
-    """
+def check(cfg: DictConfig, folder: Path, go_on: bool) -> None:
+    """Raises ValueError for what can be seen without any file of the user."""
     if (folder / "config.yaml").exists() and not go_on:
         raise ValueError(
             f"{folder} holds a run already, whose results stay; resume={folder} goes on, or give another hydra.run.dir"
@@ -145,9 +230,23 @@ def build(cfg: DictConfig, folder: Path, go_on: bool = False) -> Experiment:
         raise ValueError(f"trainer.max_steps={cfg.trainer.max_steps}, but a run has at least one step")
     if not 0 <= cfg.seed < 2**32:
         raise ValueError(f"seed={cfg.seed}, but a seed lies between 0 and 2^32 - 1")
+    here = [name for name, entry in AcceleratorRegistry.items() if entry["accelerator"].is_available()]
+    here += ["gpu"] if {"cuda", "mps"} & set(here) else []
+    if cfg.trainer.accelerator not in ("auto", *here):
+        raise ValueError(f"trainer.accelerator={cfg.trainer.accelerator}, but this machine has {', '.join(here)}")
+
+
+def build(cfg: DictConfig, folder: Path, data: SingleSample | None = None, go_on: bool = False) -> Experiment:
+    """The objects of an experiment that writes to `folder`, ready for `repair`. Raises ValueError for bad input.
+
+    data: what `cfg.data` describes, where it is read already. go_on: the run in `folder` goes on from its last
+    checkpoint; without one it starts again.
+    """
+    check(cfg, folder, go_on)
     quiet()
     pl.seed_everything(cfg.seed, verbose=False)
-    data = construct(cfg, "data")
+    data = data or construct(cfg, "data")
+    assert data is not None
     target = data.sample.target
     size = target.shape[-2:]
     picture_input = construct(cfg, "input", size=size, target=target, mask=data.sample.mask)
@@ -171,6 +270,8 @@ def build(cfg: DictConfig, folder: Path, go_on: bool = False) -> Experiment:
     for callback in callbacks:
         if isinstance(callback, Supervision):
             callback.reached = reach(prior, data.sample)
+        if isinstance(callback, Results):
+            callback.check(data.damaged.picture)
     done = steps_done(prior, data.sample, folder) if go_on else None
     cfg = cfg.copy()
     cfg.trainer.precision = precision(cfg.trainer.precision, cfg.trainer.accelerator)
@@ -310,11 +411,14 @@ def describe(prior: DeepImagePrior, data: SingleSample, trainer: pl.Trainer) -> 
         trainer.precision,
         trainer.default_root_dir,
     )
-    if height * width > LARGE:
-        log.warning(
-            "%.1f megapixels: time and memory grow with them; a smaller copy, or a cut-out around the hole, is quicker",
-            height * width / 1e6,
+    if data.sample.mask.shape != data.damaged.mask.shape:
+        left, top, right, bottom = data.box
+        log.info(
+            "of %dx%d pixels, the %dx%d from (%d, %d) on are drawn, at %dx%d; see data.crop and data.max_side",
+            *(*data.damaged.picture.size, right - left, bottom - top, left, top, width, height),
         )
+    if height * width > LARGE:
+        log.warning("%.1f megapixels: time and memory grow with them; data.max_side bounds them", height * width / 1e6)
 
 
 def warn_of_the_unreached(callbacks: list[pl.Callback], cfg: DictConfig, sample: Sample) -> None:
@@ -352,7 +456,7 @@ def only(callbacks: list[pl.Callback], kind: type[Any]) -> Any:
     return callback
 
 
-def table(metrics: dict[str, Any], folder: Path) -> str:
+def table(metrics: dict[str, Any], result: Path) -> str:
     """What a person wants to know at the end, in a few lines."""
     lines = [
         f"{metrics['steps']} steps in {metrics['seconds']:.0f} s",
@@ -366,4 +470,4 @@ def table(metrics: dict[str, Any], folder: Path) -> str:
         ]
         if not ours > theirs:
             lines.append("Biharmonic inpainting is nearer to the truth here than this run.")
-    return "\n".join([*lines, f"{folder}/inpainted.png"])
+    return "\n".join([*lines, str(result)])

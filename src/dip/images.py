@@ -1,58 +1,103 @@
-"""Picture files and tensors: (1, C, H, W) float32 in [0, 1], C = 1 for grey and 3 for colour."""
+"""Pictures and tensors of them: (1, C, H, W) float32 in [0, 1], C = 1 for grey, 3 for colour and 4 for CMYK."""
 
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageDraw, ImageFont, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageDraw, ImageFont, ImageOps
+from scipy.spatial import KDTree
 from torch import Tensor
 
-from dip.files import whole
+from dip.atomic import whole
+from dip.files import DRAWN, open_picture
 
-GREY_MODES = ("1", "L")
-DEEP_MODES = ("I", "F", "I;16", "I;16B", "I;16L", "I;16N")  # more than 8 bits a channel
-
-
-def open_picture(path: str | Path, key: str) -> Image.Image:
-    """The picture in `path`, decoded, turned upright as the camera says. Errors name the configuration `key`."""
-    path = Path(path).expanduser()
-    if not path.exists():
-        raise ValueError(f"{key}={path}: there is no such file")
-    if path.is_dir():
-        raise ValueError(f"{key}={path} is a folder; give a picture file")
-    try:
-        with Image.open(path) as file:
-            file.load()
-            return ImageOps.exif_transpose(file)
-    except UnidentifiedImageError:
-        raise ValueError(f"{key}={path} is not a picture that Pillow can read") from None
-    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
-        raise ValueError(f"{key}={path} cannot be read: {error}") from None
+DEEP = ("I;16", "I", "F")  # more than 8 bits
 
 
 def read(path: str | Path, key: str) -> Tensor:
-    """The picture in `path` as a tensor; grey stays grey (1 channel), anything else becomes RGB.
+    """The picture in `path` as a tensor, without its alpha channel; errors as those of `open_picture`."""
+    return from_pil(open_picture(path, key))
 
-    Raises ValueError for what is no picture, for transparency, and for grey of more than 8 bits (Pillow itself
-    reduces colour to 8).
+
+def from_pil(picture: Image.Image, levels: tuple[float, float] | None = None) -> Tensor:
+    """The channels that the network draws. levels: the values that become 0 and 1, `full_range` by default."""
+    mode = DRAWN[picture.mode]
+    black, white = levels or full_range(picture)
+    pixels = np.array(picture if mode == picture.mode else picture.convert(mode), dtype=np.float32)
+    scaled = (pixels.reshape(picture.height, picture.width, -1) - black) / (white - black)
+    return torch.from_numpy(scaled).permute(2, 0, 1)[None].contiguous()
+
+
+def full_range(picture: Image.Image, known: Tensor | None = None) -> tuple[float, float]:
+    """The values of black and white: 0 and 255; of more than 8 bits, the least and the greatest known value.
+
+    known: (1, 1, H, W), above 0 where a pixel counts. Microscopes fill but a part of their range.
     """
-    picture = open_picture(path, key)
-    if picture.mode in DEEP_MODES:
-        raise ValueError(f"{key}={path} has more than 8 bits a channel (mode {picture.mode}); save it with 8 bits")
-    if picture.has_transparency_data and np.array(picture.convert("RGBA"))[..., 3].min() < 255:
-        raise ValueError(f"{key}={path} has transparent pixels; save it without an alpha channel")
-    return from_pil(picture)
+    if picture.mode not in DEEP:
+        return 0.0, 255.0
+    values = np.array(picture, dtype=np.float32)
+    values = values if known is None else values[known[0, 0].numpy() > 0]
+    black, white = float(values.min()), float(values.max())
+    return (black, white) if black < white else (0.0, white or 1.0)
 
 
-def from_pil(picture: Image.Image) -> Tensor:
-    grey = picture.mode in (*GREY_MODES, "LA")
-    pixels = np.array(picture.convert("L" if grey else "RGB"), dtype=np.float32) / 255
-    return torch.from_numpy(pixels.reshape(picture.height, picture.width, -1)).permute(2, 0, 1)[None].contiguous()
+def alpha(picture: Image.Image) -> Tensor | None:
+    """How opaque each pixel is: (1, 1, H, W), 0 to 1; None where the picture has no alpha channel."""
+    return from_pil(picture.getchannel("A")) if picture.mode in ("LA", "RGBA") else None
+
+
+def opaque(picture: Image.Image, known: Tensor) -> Image.Image:
+    """The picture, opaque where `known` (1, 1, H, W) is below 1."""
+    if picture.mode not in ("LA", "RGBA"):
+        return picture
+    channel = picture.getchannel("A")
+    channel.paste(255, mask=Image.fromarray((known[0, 0] < 1).numpy()))
+    picture = picture.copy()
+    picture.putalpha(channel)
+    return picture
+
+
+def fill(
+    picture: Image.Image, drawn: Tensor, known: Tensor, box: tuple[int, int, int, int], levels: tuple[float, float]
+) -> Image.Image:
+    """A copy of the picture with `drawn` (1, C, h, w) in the hole, in the picture's own mode, depth and alpha.
+
+    known: (1, 1, h, w); where it is 1 no bit changes, and what is between 0 and 1 is mixed. box: left, top, right and
+    bottom, where in the picture these two lie.
+    """
+    part = picture.crop(box)
+    mixed = from_pil(part, levels) * known + drawn.clamp(0, 1) * (1 - known)
+    hole = Image.fromarray((known[0, 0] < 1).numpy())
+    filled = picture.copy()
+    filled.paste(like(part, mixed, levels), box[:2], hole)
+    return filled
+
+
+def like(part: Image.Image, drawn: Tensor, levels: tuple[float, float]) -> Image.Image:
+    """`drawn` (1, C, H, W) as a picture of the mode, palette and alpha of `part`."""
+    black, white = levels
+    values = (black + (white - black) * drawn[0].permute(1, 2, 0)).numpy()
+    kind = np.array(Image.new(DRAWN[part.mode], (1, 1))).dtype
+    values = values.astype(kind) if kind == np.float32 else values.round().astype(kind)
+    if part.mode == "P":
+        palette = np.reshape(part.getpalette("RGB") or (), (-1, 3))
+        _, nearest = KDTree(palette).query(values)
+        return Image.frombytes("P", part.size, nearest.astype(np.uint8).tobytes())
+    picture = Image.frombytes(DRAWN[part.mode], part.size, values.tobytes())
+    if part.mode in ("LA", "RGBA"):
+        picture.putalpha(part.getchannel("A"))
+    return picture.convert(part.mode, dither=Image.Dither.NONE)
+
+
+def visible(picture: Tensor) -> Tensor:
+    """The picture in [0, 1] for the screen: (1, C, H, W), C = 1 or 3."""
+    picture = picture.clamp(0, 1)
+    return picture if picture.shape[1] < 4 else (1 - picture[:, :3]) * (1 - picture[:, 3:])
 
 
 def to_pil(picture: Tensor) -> Image.Image:
-    """(1, C, H, W) -> 8-bit picture; values outside [0, 1] are clipped."""
-    pixels = (picture[0].clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0).cpu().numpy()
+    """(1, C, H, W) -> 8-bit grey or RGB picture; values outside [0, 1] are clipped."""
+    pixels = (visible(picture)[0] * 255).round().to(torch.uint8).permute(1, 2, 0).cpu().numpy()
     return Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
 
 

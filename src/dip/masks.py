@@ -4,22 +4,53 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from PIL import Image, ImageDraw, ImageFont
+from scipy.ndimage import minimum_filter
 from torch import Tensor
 
 from dip import images
+from dip.files import open_picture
 
 
 def read(path: str | Path, hole: str, key: str = "data.mask") -> Tensor:
-    """The mask in a picture file. hole: the colour of the hole, "black" or "white"; the border is at half the range.
+    """The mask in a picture file, as that of `known_share` with a threshold: 1 = known, 0 = hole."""
+    return threshold(known_share(open_picture(path, key), hole, f"{key}={path}"))
 
-    Errors name the `key` that gave the path.
+
+def known_share(picture: Image.Image, hole: str, name: str) -> Tensor:
+    """How much of each pixel is known, 0 to 1, as the picture of a mask says: (1, 1, H, W).
+
+    hole: what is the hole there: "black", "white" or, for what is transparent, "alpha". Errors begin with `name`.
     """
-    brightness = images.read(path, key).mean(dim=1, keepdim=True)
+    opaque = images.alpha(picture)
+    if hole == "alpha":
+        if opaque is None:
+            raise ValueError(f"{name} has no alpha channel for data.hole=alpha; give data.hole=black or white")
+        return opaque
+    if opaque is not None and opaque.min() < 1:
+        raise ValueError(f"{name} has transparent pixels; if they are the hole, give data.hole=alpha")
+    brightness = images.from_pil(picture).mean(dim=1, keepdim=True)
     if brightness.max() < 0.01:
-        raise ValueError(f"{key}={path} is black all over, but a mask has white (255) and black (0) pixels")
-    known = brightness >= 0.5
-    return (known if hole == "black" else ~known).float()
+        raise ValueError(f"{name} is black all over, but a mask has white (255) and black (0) pixels")
+    return brightness if hole == "black" else 1 - brightness
+
+
+def resized(known: Tensor, size: tuple[int, int]) -> Tensor:
+    """size: width and height."""
+    return F.interpolate(known, size=size[::-1], mode="bilinear", antialias=True)
+
+
+def threshold(known: Tensor) -> Tensor:
+    """Known is what is at least half known."""
+    return (known >= 0.5).float()
+
+
+def grown(known: Tensor, pixels: int) -> Tensor:
+    """The mask with a hole that reaches so many pixels further to every side."""
+    if pixels < 0:
+        raise ValueError(f"data.grow_hole={pixels}, but a hole grows by 0 pixels or more")
+    return torch.from_numpy(minimum_filter(known[0, 0].numpy(), size=2 * pixels + 1))[None, None]
 
 
 def random_pixels(height: int, width: int, known_share: float, seed: int) -> Tensor:

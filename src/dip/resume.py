@@ -9,7 +9,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 # All other groups make the training step, and the checkpoint holds their state.
-TURNED = ("trainer", "callbacks", "data", "logger")
+TURNED = ("trainer", "callbacks", "data", "logger", "output")
 
 
 def resumed(folder: Path, given: DictConfig, overrides: Sequence[str]) -> DictConfig:

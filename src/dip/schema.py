@@ -17,10 +17,18 @@ class Word(str, Enum):
 
 
 class Hole(Word):
-    """The colour of the hole in a mask file."""
+    """What the hole is in a mask file."""
 
     black = "black"
     white = "white"
+    alpha = "alpha"
+
+
+class SoftMask(Word):
+    """What the greys of a mask file are."""
+
+    threshold = "threshold"
+    weight = "weight"
 
 
 class Output(Word):
@@ -89,6 +97,11 @@ class Picture(Target):
     mask: str | None
     truth: str | None
     hole: Hole
+    soft_mask: SoftMask
+    resize_mask: bool
+    grow_hole: int
+    crop: Any  # a word or four numbers
+    max_side: int | None
     example: Example
 
 
@@ -287,6 +300,12 @@ class BackTracking(Target):
 
 
 @dataclass
+class Results(Target):
+    path: str | None
+    overwrite: bool
+
+
+@dataclass
 class Progress(Target):
     every_steps: int
 
@@ -320,9 +339,15 @@ class Callbacks:
     images: Images | None
     supervision: Target | None
     uncertainty: Target | None
-    results: Target
+    results: Results
     animation: Animation | None
     checkpoint: Checkpoint
+
+
+@dataclass
+class ResultFile:
+    path: str | None
+    overwrite: bool
 
 
 @dataclass
@@ -333,6 +358,7 @@ class Train:
     resume: str | None
     frozen: list[str]
     name: str
+    output: ResultFile
     data: Any
     model: Any
     input: Any
@@ -347,7 +373,12 @@ class Train:
 
 
 def stem(path: str | None) -> str:
-    return "example" if path is None else Path(path).stem
+    if path is None:
+        return "example"
+    named = Path(path)
+    while any(sign in named.name for sign in "*?["):  # of a pattern, the folder that it looks in
+        named = named.parent
+    return named.stem or "pictures"
 
 
 def shortened(overrides: str) -> str:
@@ -362,7 +393,9 @@ def run_folder(resume: str | None, new: str) -> str:
     if resume == "latest" and not runs:
         raise ValueError("resume=latest: there is no run in outputs/")
     if resume == "latest":
-        return str(max(runs, key=lambda path: path.stat().st_mtime_ns).parent.resolve())
+        latest = max(runs, key=lambda path: path.stat().st_mtime_ns).parent
+        whole = latest.parent  # of many pictures or regions, if it is a run as well
+        return str((whole if (whole / "config.yaml").exists() else latest).resolve())
     folder = Path(resume).expanduser()
     if not (folder / "config.yaml").is_file():
         raise ValueError(f"resume={resume}: no run has begun there, since there is no config.yaml; start it anew")
@@ -372,7 +405,8 @@ def run_folder(resume: str | None, new: str) -> str:
 def register() -> None:
     """Makes the schema known to Hydra, as /schema, and three ways to name folders.
 
-    ${stem:PATH} is the name of a file without folder and ending, ${shortened:OVERRIDES} fits into a folder's name,
+    ${stem:PATH} is the name of a file without folder and ending, or of the folder that many lie in;
+    ${shortened:OVERRIDES} fits into a folder's name;
     ${run_folder:RESUME,NEW} is the folder of a run that goes on, or NEW.
     """
     store = ConfigStore.instance()

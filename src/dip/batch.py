@@ -1,0 +1,97 @@
+"""Many pictures at once: the files that a folder or a pattern stands for, each with its mask and truth by name."""
+
+import glob
+import json
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+from omegaconf import DictConfig, OmegaConf
+from PIL import Image
+
+
+class Files(NamedTuple):
+    """What belongs to one picture; `name` is the picture's path below the folder that all of them lie in."""
+
+    name: str
+    image: str
+    mask: str | None
+    truth: str | None
+
+
+def is_several(path: str | None) -> bool:
+    """Whether a path is a folder or a pattern such as scans/*.tif, and not one file."""
+    return path is not None and (os.path.isdir(plain(path)) or is_pattern(path))
+
+
+def is_pattern(path: str) -> bool:
+    return not os.path.exists(plain(path)) and glob.has_magic(path)
+
+
+def plain(path: str) -> str:
+    return os.path.expanduser(path)
+
+
+def pictures(image: str, mask: str | None, truth: str | None) -> list[Files]:
+    """Every picture in a folder or pattern, in the order of their names, without those that are a mask or the truth.
+
+    mask, truth: folders or patterns too, where the partner of a.jpg is a.* or, for a mask, a_mask.*; one file is
+    everybody's. A partner that is missing is named all the same, so that its picture is refused. Raises ValueError
+    where there is no picture.
+    """
+    found = listed(image)
+    partners = [(partner(path, mask, "_mask"), partner(path, truth, "_truth")) for path in found]
+    taken = {other for pair in partners for other in pair}
+    each = [(path, *pair) for path, pair in zip(found, partners, strict=True) if path not in taken]
+    if not each:
+        raise ValueError(f"data.image={image} holds no picture; give a folder or a pattern with pictures in it")
+    root = os.path.commonpath([os.path.dirname(path) for path, *_ in each])
+    return [Files(os.path.relpath(path, root), path, *pair) for path, *pair in each]
+
+
+def listed(path: str) -> list[str]:
+    """The files of a folder whose ending is that of a picture, or those that a pattern matches."""
+    if is_pattern(path):
+        return sorted(file for file in glob.glob(plain(path), recursive=True) if os.path.isfile(file))
+    Image.init()
+    endings = Image.registered_extensions()
+    files = (file for file in Path(plain(path)).iterdir() if file.suffix.lower() in endings and file.is_file())
+    return sorted(str(file) for file in files if not file.name.startswith("."))
+
+
+def partner(image: str, others: str | None, suffix: str) -> str | None:
+    """The file among `others` that belongs to `image`; one file belongs to all."""
+    if others is None or not is_several(others):
+        return others
+    stem = Path(image).stem
+    files = {Path(file).stem: file for file in listed(others) if file != image}
+    folder = os.path.dirname(others) if is_pattern(others) else others
+    return files.get(f"{stem}{suffix}") or files.get(stem) or os.path.join(folder, f"{stem}.*")
+
+
+def configured(cfg: DictConfig, files: Files) -> DictConfig:
+    """The configuration of one of the pictures; `output.path` is a folder, or a pattern such as fixed/*.jpg."""
+    part = cfg.copy()
+    for key in ("image", "mask", "truth"):
+        if isinstance(cfg.data.get(key), str):
+            part.data[key] = getattr(files, key)
+    if cfg.output.path is not None:
+        wanted = cfg.output.path if "*" in cfg.output.path else os.path.join(cfg.output.path, "*.png")
+        part.output.path = wanted.replace("*", os.path.splitext(files.name)[0])
+    return part
+
+
+def finished(cfg: DictConfig, folder: Path, files: Files) -> Path | None:
+    """Where a run beside `folder`, or in it, has repaired this picture, from these files and in this very way."""
+    newest = max(os.path.getmtime(path) for path in files[1:] if path is not None and os.path.exists(path))
+    for config in sorted(folder.parent.glob(f"*/{glob.escape(files.name)}/config.yaml")):
+        metrics = config.with_name("metrics.json")
+        if (
+            metrics.exists()
+            and os.path.getmtime(metrics) > newest
+            and json.loads(metrics.read_text())["stopped_by"] != "interrupt"
+            and config.read_text() == OmegaConf.to_yaml(cfg, resolve=True)
+            and (cfg.output.path is None or os.path.exists(plain(cfg.output.path)))
+        ):
+            return config.parent
+    return None

@@ -1,0 +1,110 @@
+import os
+import shutil
+
+import numpy as np
+import pytest
+from conftest import TINY
+from PIL import Image
+
+from dip import batch
+
+
+def touch(folder, *names):
+    for name in names:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    return folder
+
+
+def found(image, mask=None, truth=None):
+    paths = (None if path is None else str(path) for path in (image, mask, truth))
+    return [(files.name, *(path and os.path.basename(path) for path in files[2:])) for files in batch.pictures(*paths)]
+
+
+def test_a_folder_or_a_pattern_is_several_and_a_file_is_not(tmp_path):
+    touch(tmp_path, "a.png", "[b].png")
+    assert batch.is_several(str(tmp_path))
+    assert batch.is_several(f"{tmp_path}/*.png")
+    assert not batch.is_several(f"{tmp_path}/a.png")
+    assert not batch.is_several(f"{tmp_path}/[b].png")  # there is such a file
+    assert not batch.is_several(None)
+
+
+def test_masks_and_truths_are_found_by_name(tmp_path):
+    touch(
+        tmp_path, "in/b.jpg", "in/a.PNG", "in/notes.txt", "in/.hidden.png", "masks/a.png", "masks/b_mask.tif", "t/b.png"
+    )
+    assert found(tmp_path / "in", tmp_path / "masks") == [("a.PNG", "a.png", None), ("b.jpg", "b_mask.tif", None)]
+    assert found(f"{tmp_path}/in/b*", f"{tmp_path}/masks/*", tmp_path / "t") == [("b.jpg", "b_mask.tif", "b.png")]
+
+
+def test_pictures_and_masks_may_share_a_folder(tmp_path):
+    touch(tmp_path, "a.jpg", "a_mask.png", "b.jpg", "b_mask.png", "b_truth.png")
+    pairs = [("a.jpg", "a_mask.png"), ("b.jpg", "b_mask.png")]
+    assert [files[:2] for files in found(tmp_path, tmp_path, tmp_path)] == pairs
+
+
+def test_one_mask_can_be_everybody_s(tmp_path):
+    touch(tmp_path, "in/a.png", "in/b.png", "mask.png")
+    assert found(tmp_path / "in", tmp_path / "mask.png") == [("a.png", "mask.png", None), ("b.png", "mask.png", None)]
+
+
+def test_a_missing_mask_is_named(tmp_path):
+    touch(tmp_path, "in/a.png", "masks/b.png")
+    (files,) = batch.pictures(str(tmp_path / "in"), str(tmp_path / "masks"), None)
+    assert files.mask == f"{tmp_path}/masks/a.*"
+    (files,) = batch.pictures(str(tmp_path / "in"), f"{tmp_path}/masks/*.png", None)
+    assert files.mask == f"{tmp_path}/masks/a.*"
+
+
+def test_names_are_paths_below_the_common_folder(tmp_path):
+    touch(tmp_path, "x/a.png", "y/a.png")
+    assert [name for name, *_ in found(f"{tmp_path}/**/*.png")] == ["x/a.png", "y/a.png"]
+
+
+def test_a_folder_without_pictures_is_refused(tmp_path):
+    touch(tmp_path, "notes.txt")
+    for path in (str(tmp_path), f"{tmp_path}/*.jpg"):
+        with pytest.raises(ValueError, match="holds no picture; give a folder or a pattern with pictures in it"):
+            batch.pictures(path, None, None)
+
+
+def test_six_pictures_one_of_them_broken(command, tmp_path, photograph, mask):
+    # The first call repairs five and says what is wrong with one; the second repeats nothing, or what has changed.
+    (tmp_path / "in").mkdir()
+    for number in range(6):
+        shutil.copy(photograph, tmp_path / "in" / f"{number}.png")
+    (tmp_path / "in" / "3.png").write_bytes(photograph.read_bytes()[:500])
+    arguments = [*TINY, "trainer.max_steps=1", "data.image=in", f"data.mask={mask}", "output.path=out/*.webp"]
+
+    result = command(*arguments)
+    assert result.returncode == 2
+    errors = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 2
+    assert "data.image=in/3.png cannot be read: " in errors[0]
+    assert errors[1] == "error: 1 of 6 pictures are not repaired: 3.png"
+    assert "Traceback" not in result.stderr
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "0.webp",
+        "1.webp",
+        "2.webp",
+        "4.webp",
+        "5.webp",
+    ]
+    before, after = np.array(Image.open(photograph)), np.array(Image.open(tmp_path / "out" / "5.webp"))
+    assert not np.array_equal(before[8:16, 20:30], after[8:16, 20:30])
+    before[8:16, 20:30] = after[8:16, 20:30]
+    assert np.array_equal(before, after)
+
+    (tmp_path / "in" / "4.png").touch()  # newer than its result
+    (tmp_path / "out" / "4.webp").unlink()
+    result = command(*arguments)
+    assert result.returncode == 2
+    assert result.stderr.count("it is repaired already, in ") == 4
+    assert len(list(tmp_path.glob("outputs/in/*/*/metrics.json"))) == 6
+    assert "picture 6 of 6: in/5.png" in result.stderr
+
+    result = command(*arguments, "seed=1", "output.path=null", "data.image='in/[01].png'")
+    assert result.returncode == 0
+    assert "already" not in result.stderr
