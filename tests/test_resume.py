@@ -350,8 +350,8 @@ def test_without_room_for_the_results_one_line_says_so_and_the_checkpoint_stays(
 @pytest.mark.parametrize(
     ("choice", "said"),
     [
-        ("model=unet", "out of memory; lower model.depth, or lower model.widths, or set model.activation_checkpoint"),
-        ("model=resnet", "out of memory; take a smaller picture"),
+        ("model=unet", "out of memory; lower data.max_side, or lower model.depth, or lower model.widths, or set model.activation_checkpoint"),
+        ("model=resnet", "out of memory; lower data.max_side"),
     ],
 )
 def test_out_of_memory_says_what_to_lower(config, tmp_path, choice, said):
