@@ -332,7 +332,7 @@ def test_without_room_for_a_checkpoint_the_run_goes_on_and_the_one_before_stays(
     before = (folder / LAST).read_bytes()
     with file_size_limit(len(before) - 1):
         assert go_on(folder)["steps"] == 9
-    assert "No checkpoint of step 9, the one before it stays: File too large" in caplog.text
+    assert "No checkpoint of step 9; the run goes on, the one before stays: File too large" in caplog.text
     assert (folder / LAST).read_bytes() == before
     assert (folder / "inpainted.png").exists()
 

@@ -80,7 +80,8 @@ class Checkpoint(callbacks.Checkpoint):
                 logger.save()  # so that every point up to this step is on the disk
             trainer.save_checkpoint(Path(trainer.default_root_dir, LAST))
         except OSError as error:
-            log.warning("No checkpoint of step %d, the one before it stays: %s", trainer.global_step, error.strerror)
+            step = trainer.global_step
+            log.warning("No checkpoint of step %d; the run goes on, the one before stays: %s", step, error.strerror)
         self.due = time.monotonic() + self.every_seconds
 
     def state_dict(self) -> dict[str, Any]:
