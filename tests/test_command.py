@@ -22,7 +22,7 @@ from dip.experiment import build, repair
     [
         ("model.dept=5", "error: there is no key model.dept; did you mean model.depth?"),
         ("model.depth=five", "error: model.depth: Value 'five' of type 'str' could not be converted to Integer"),
-        ("data.hole=red", "error: data.hole: Invalid value 'red', expected one of [black, white]"),
+        ("data.hole=red", "error: data.hole: Invalid value 'red', expected one of [black, white, alpha]"),
         ("model=transformer", "Could not find 'model/transformer' Available options in 'model': any deep_decoder"),
         ("model.depth", "error: cannot read model.depth: write key=value, and a value with special characters as"),
         ("data=random_pixels", "error: no value for data.image; give data.image=VALUE"),

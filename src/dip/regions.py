@@ -11,7 +11,7 @@ from torch import Tensor
 Box = tuple[int, int, int, int]  # left, top, right, bottom, in pixels
 SMALL = 512 * 512  # pixels; a smaller picture is worked on as a whole
 MARGIN = 96  # pixels at least around a hole, and as many as the hole is long
-FEATHER = 2  # pixels of the reduced picture, over which an enlarged one fades into what is known
+FEATHER = 4  # pixels of the reduced picture, over which the enlarged one fades into what is known
 
 
 def around(mask: Tensor) -> list[Box]:
