@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 from conftest import REPOSITORY
 from PIL import Image
-
-from dip import data
+from test_data import loaded
 
 SCRIPT = REPOSITORY / "scripts" / "make_mask.py"
 README = (REPOSITORY / "README.md").read_text()
@@ -61,7 +60,7 @@ def test_the_hole_is_black_the_rest_white_and_the_run_takes_it(make, photograph,
     assert np.array_equal(make(*SQUARE), square())
     assert capsys.readouterr().out == f"{tmp_path}/made.png: 40x32, a hole of 100 pixels (7.8 %)\n"
     assert set(np.unique(Image.open(tmp_path / "made.png"))) == {0, 255}
-    sample = data.picture(str(photograph), str(tmp_path / "made.png"), None, "black", lambda: None).sample
+    sample = loaded(photograph, tmp_path / "made.png").sample
     assert np.array_equal(sample.mask[0, 0].numpy() == 0, square())
 
 
