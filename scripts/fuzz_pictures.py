@@ -21,8 +21,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-from dip import data, files, masks
-from dip.files import WRITTEN
+from dip import data, formats, masks
+from dip.formats import WRITTEN
 
 FORMATS = {
     "JPEG": ("L", "RGB", "CMYK"),
@@ -104,7 +104,7 @@ def attempt(folder: Path, seed: int, index: int) -> str:
             raise RuntimeError("the refusal is not one line that names a key") from error
         broken_off = "cannot be read" in str(error) or "is not a picture" in str(error)
         return "refused as broken" if broken_off else "refused otherwise"
-    files.write(single.restored(torch.rand_like(single.sample.target)), folder / "result.tif")
+    formats.write(single.restored(torch.rand_like(single.sample.target)), folder / "result.tif")
     return "read"
 
 

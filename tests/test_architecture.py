@@ -6,14 +6,14 @@ from pathlib import Path
 import dip
 
 GRAPH = {
-    "atomic": set(),
-    "files": {"atomic"},
-    "images": {"atomic", "files"},
-    "masks": {"files", "images"},
+    "files": set(),
+    "formats": {"files"},
+    "images": {"files", "formats"},
+    "masks": {"formats", "images"},
     "holes": set(),
     "regions": set(),
     "batch": set(),
-    "data": {"files", "images", "masks", "regions"},
+    "data": {"formats", "images", "masks", "regions"},
     "metrics": set(),
     "inputs": {"metrics"},
     "losses": set(),
@@ -26,13 +26,13 @@ GRAPH = {
     "supervision": set(),
     "averages": set(),
     "module": {"averages", "data"},
-    "callbacks": {"atomic", "averages", "data", "files", "images", "metrics", "module"},
-    "checkpoints": {"atomic", "callbacks", "data"},
+    "callbacks": {"files", "averages", "data", "formats", "images", "metrics", "module"},
+    "checkpoints": {"files", "callbacks", "data"},
     "resume": set(),
     "schema": set(),
     "command": set(),
     "experiment": {
-        *{"atomic", "batch", "callbacks", "checkpoints", "command", "data", "files", "module", "resume"},
+        *{"files", "batch", "callbacks", "checkpoints", "command", "data", "formats", "module", "resume"},
         "supervision",
     },
 }

@@ -13,7 +13,7 @@ import pytest
 from conftest import REPOSITORY, TINY
 from PIL import Image
 
-from dip import files
+from dip import formats
 
 TABLE = (REPOSITORY / "docs" / "inputs.md").read_text().partition("## Refusals")[2]
 ROWS = re.findall(r"^\| ([^|]+) \| `([^`]+)` \| `([^`]+)` \|$", TABLE, re.MULTILINE)
@@ -61,7 +61,7 @@ def locked(monkeypatch):
         return refused
 
     monkeypatch.setattr(os, "mkdir", refusing(os.mkdir))
-    monkeypatch.setattr(files, "TemporaryFile", refusing(files.TemporaryFile))
+    monkeypatch.setattr(formats, "TemporaryFile", refusing(formats.TemporaryFile))
 
 
 @pytest.fixture

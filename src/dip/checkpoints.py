@@ -13,9 +13,9 @@ import torch
 from lightning_fabric.plugins import TorchCheckpointIO
 from pytorch_lightning import LightningModule, Trainer, callbacks
 
-from dip.atomic import whole
 from dip.callbacks import Interruption
 from dip.data import Sample
+from dip.files import whole
 
 log = logging.getLogger(__name__)
 LAST = Path("checkpoints", "last.ckpt")  # in the run's folder

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from dip import images, masks, regions
-from dip.files import DRAWN, open_picture, same_size
+from dip.formats import DRAWN, open_picture, same_size
 from dip.regions import Box
 
 log = logging.getLogger(__name__)

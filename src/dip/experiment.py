@@ -21,12 +21,12 @@ from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.accelerators import AcceleratorRegistry
 
 from dip import batch
-from dip.atomic import held, whole
 from dip.callbacks import Interruption, Results, Supervision
 from dip.checkpoints import LAST, WholeFiles, fingerprint, read
 from dip.command import Interrupted, Refused, show_tracebacks
 from dip.data import Sample, SingleSample
-from dip.files import open_picture
+from dip.files import held, whole
+from dip.formats import open_picture
 from dip.module import DeepImagePrior
 from dip.resume import resumed
 from dip.supervision import reached
@@ -115,7 +115,7 @@ def begun(folder: Path, go_on: bool) -> bool:
     return go_on and (folder / "config.yaml").exists()
 
 
-def restore(cfg: DictConfig, folder: Path, go_on: bool) -> dict[str, Any]:
+def restore(cfg: DictConfig, folder: Path, go_on: bool = False) -> dict[str, Any]:
     """Repairs one picture; where its holes are far apart, one region after another.
 
     Raises Refused for bad input and a lack of memory or room.

@@ -8,8 +8,8 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 from scipy.spatial import KDTree
 from torch import Tensor
 
-from dip.atomic import whole
-from dip.files import DRAWN, open_picture
+from dip.files import whole
+from dip.formats import DRAWN, open_picture
 
 DEEP = ("I;16", "I", "F")  # more than 8 bits
 

@@ -10,7 +10,7 @@ from scipy.ndimage import minimum_filter
 from torch import Tensor
 
 from dip import images
-from dip.files import open_picture
+from dip.formats import open_picture
 
 
 def read(path: str | Path, hole: str, key: str = "data.mask") -> Tensor:
