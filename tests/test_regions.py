@@ -79,7 +79,7 @@ def test_enlarging_keeps_a_slope_where_it_was():
 def test_the_seam_fades_within_the_hole_only():
     mask = with_holes(40, 60, (15, 10, 45, 30))
     target, drawn = torch.full((1, 3, 40, 60), 0.8) * mask, torch.full((1, 3, 40, 60), 0.5)
-    blended = regions.feathered(drawn, target, mask, scale=3)
+    blended = regions.feathered(drawn, target, mask, scale=1.5)
     assert torch.equal(blended[..., :10, :], drawn[..., :10, :])
     row = blended[0, 0, 20, 15:31]
     assert row[0] > 0.7  # like its neighbour, which is 0.8
