@@ -1,12 +1,17 @@
 import os
 import shutil
+import signal
 
 import numpy as np
 import pytest
 from conftest import TINY
+from omegaconf import OmegaConf
 from PIL import Image
 
 from dip import batch
+from dip.callbacks import Interruption
+from dip.command import Interrupted
+from dip.experiment import restore_all
 
 
 def touch(folder, *names):
@@ -108,3 +113,21 @@ def test_six_pictures_one_of_them_broken(command, tmp_path, photograph, mask):
     result = command(*arguments, "seed=1", "output.path=null", "data.image='in/[01].png'")
     assert result.returncode == 0
     assert "already" not in result.stderr
+
+
+def test_ctrl_c_between_many_pictures_and_going_on(config, tmp_path, photograph, mask, monkeypatch):
+    (tmp_path / "in").mkdir()
+    for name in ("a.png", "b.png"):
+        shutil.copy(photograph, tmp_path / "in" / name)
+    cfg = config(f"data.image={tmp_path}/in", "data.truth=null")
+    with monkeypatch.context() as patched:
+        patched.setattr(Interruption, "setup", lambda self, *_, **__: setattr(self, "received", signal.SIGTERM))
+        with pytest.raises(Interrupted, match=r"0 of 2 pictures are repaired; resume=.*/run goes on"):
+            restore_all(cfg, tmp_path / "run", go_on=False)
+    saved = OmegaConf.load(tmp_path / "run" / "config.yaml")
+    restore_all(saved, tmp_path / "run", go_on=True)
+    restore_all(cfg, tmp_path / "other" / "whole", go_on=False)
+    for name in ("a.png", "b.png"):
+        ours, theirs = (run / name / "output.png" for run in (tmp_path / "run", tmp_path / "other" / "whole"))
+        assert ours.read_bytes() == theirs.read_bytes()
+    assert restore_all(saved, tmp_path / "run", go_on=True) == {}  # nothing is left to do

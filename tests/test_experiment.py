@@ -1,5 +1,6 @@
 import json
 import re
+import signal
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from pytorch_lightning import Callback
 
 from dip import regions
 from dip.callbacks import Interruption, Langevin, WeightJitter
-from dip.command import Refused
+from dip.command import Interrupted, Refused
 from dip.experiment import build, precision, repair, restore
 from dip.images import to_pil
 
@@ -458,16 +459,22 @@ def test_far_holes_are_repaired_in_runs_of_their_own_and_one_result(config, phot
 
 
 @pytest.mark.usefixtures("far_holes")
-def test_ctrl_c_in_a_region_leaves_the_picture_as_far_as_it_is_repaired(config, tmp_path, monkeypatch):
-    monkeypatch.setattr(Interruption, "setup", lambda self, *_, **__: setattr(self, "received", True))
-    with pytest.raises(KeyboardInterrupt):
-        restore(config(), tmp_path / "run")
+def test_ctrl_c_in_a_region_leaves_the_picture_as_far_as_it_is_repaired_and_it_can_go_on(config, tmp_path, monkeypatch):
+    with monkeypatch.context() as patched:
+        patched.setattr(Interruption, "setup", lambda self, *_, **__: setattr(self, "received", signal.SIGINT))
+        with pytest.raises(Interrupted, match=r"0 of 2 regions are repaired; resume=.*/run goes on"):
+            restore(config(), tmp_path / "run")
     metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
     assert metrics["stopped_by"] == "interrupt"
     with Image.open(tmp_path / "run" / "inpainted.png") as file, Image.open(tmp_path / "photograph.png") as original:
         changed = (np.array(file) != np.array(original)).any(axis=-1)
     assert changed[:34].any()
     assert not changed[50:].any()
+
+    saved = OmegaConf.load(tmp_path / "run" / "config.yaml")
+    assert restore(saved, tmp_path / "run", go_on=True)["stopped_by"] == "max_steps"
+    restore(config(), tmp_path / "whole")
+    assert (tmp_path / "run" / "inpainted.png").read_bytes() == (tmp_path / "whole" / "inpainted.png").read_bytes()
 
 
 def test_a_result_file_of_the_user_is_never_overwritten_by_itself(config, tmp_path):

@@ -99,6 +99,9 @@ def restore_all(cfg: DictConfig, folder: Path, go_on: bool) -> dict[str, Any]:
             if part.output.path is not None:
                 Path(part.output.path).expanduser().parent.mkdir(parents=True, exist_ok=True)
             done[files.name] = restore(part, folder / files.name, begun(folder / files.name, go_on))
+        except Interrupted as interrupted:
+            said = f"{len(done)} of {len(each)} pictures are repaired; resume={folder} goes on"
+            raise Interrupted(interrupted.received, said) from None
         except Refused as refused:
             log.error("error: %s", refused)
             failed.append(files.name)
@@ -147,6 +150,9 @@ def restore_regions(cfg: DictConfig, folder: Path, data: SingleSample, go_on: bo
             finally:
                 for file in (folder / name).glob("inpainted.*"):
                     picture.paste(open_picture(file, "resume"), box[:2])
+    except Interrupted as interrupted:
+        said = f"{len(regions)} of {len(data.boxes)} regions are repaired; resume={folder} goes on"
+        raise Interrupted(interrupted.received, said) from None
     finally:  # results after Ctrl-C too
         metrics = {"stopped_by": "max_steps" if len(regions) == len(data.boxes) else "interrupt", "regions": regions}
         results.write(picture, folder)
