@@ -117,16 +117,6 @@ def check_outputs(arguments: argparse.Namespace) -> None:
         raise ValueError(f"{arguments.preview} is both mask and preview; give two names")
 
 
-def write(picture: Image.Image, path: Path) -> None:
-    """Whole or not at all."""
-    part = path.with_name(f".{path.name}.part")
-    try:
-        picture.save(part, "PNG")
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
-
-
 def preview(photo: Image.Image, hole: Hole) -> Image.Image:
     """The photograph, its hole tinted."""
     tinted = Image.blend(photo, Image.new("RGB", photo.size, TINT), 0.6)
@@ -141,9 +131,9 @@ def make_mask(arguments: argparse.Namespace) -> str:
     check_points(photo, arguments.steps)
     check_outputs(arguments)
     hole = make_hole(photo, arguments.steps)
-    write(Image.fromarray(hole if arguments.hole == "white" else ~hole).convert("L"), arguments.mask)
+    images.save(Image.fromarray(hole if arguments.hole == "white" else ~hole).convert("L"), arguments.mask)
     if arguments.preview:
-        write(preview(photo, hole), arguments.preview)
+        images.save(preview(photo, hole), arguments.preview)
     return f"{arguments.mask}: {photo.width}x{photo.height}, a hole of {hole.sum()} pixels ({100 * hole.mean():.1f} %)"
 
 

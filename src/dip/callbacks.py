@@ -21,7 +21,7 @@ from torch.random import fork_rng
 from dip import formats, images
 from dip.averages import OutputAverage
 from dip.data import Sample, SingleSample
-from dip.files import whole
+from dip.files import write
 from dip.metrics import biharmonic, psnr, ssim
 from dip.module import DeepImagePrior
 
@@ -87,6 +87,13 @@ def measure(output: Tensor, sample: Sample) -> dict[str, float]:
     return measured
 
 
+def show(trainer: Trainer, tag: str, picture: Tensor, step: int) -> None:
+    """Adds a picture (1, C, H, W) to TensorBoard."""
+    for logger in trainer.loggers:
+        if isinstance(logger, TensorBoardLogger):
+            logger.experiment.add_image(tag, images.visible(picture)[0], step)
+
+
 class Images(Callback):
     """TensorBoard pictures: the masked picture once, raw output and composite at about `count` growing steps."""
 
@@ -105,10 +112,8 @@ class Images(Callback):
         pictures = {"output": outputs["picture"], "composite": batch.composite(outputs["picture"])}
         if step == 1:
             pictures["masked"] = batch.target
-        for logger in trainer.loggers:
-            if isinstance(logger, TensorBoardLogger):
-                for tag, picture in pictures.items():
-                    logger.experiment.add_image(tag, images.visible(picture)[0], step)
+        for tag, picture in pictures.items():
+            show(trainer, tag, picture, step)
 
 
 class Animation(Callback):
@@ -328,9 +333,7 @@ class Supervision(Callback):
         hole = torch.where(self.reached, 0.5, colour)
         picture = torch.where(sample.mask.bool(), images.visible(sample.target), hole)
         images.save(images.to_pil(picture), Path(trainer.default_root_dir, "supervision.png"))
-        for logger in trainer.loggers:
-            if isinstance(logger, TensorBoardLogger):
-                logger.experiment.add_image("supervision", picture[0], 0)
+        show(trainer, "supervision", picture, 0)
 
 
 class Uncertainty(Callback):
@@ -345,9 +348,7 @@ class Uncertainty(Callback):
         log.info("uncertainty.png: white is a standard deviation of %.4f, where white in the picture is 1", largest)
         picture = deviation / max(largest, 1e-12)
         images.save(images.to_pil(picture), Path(trainer.default_root_dir, "uncertainty.png"))
-        for logger in trainer.loggers:
-            if isinstance(logger, TensorBoardLogger):
-                logger.experiment.add_image("uncertainty", picture[0], trainer.global_step)
+        show(trainer, "uncertainty", picture, trainer.global_step)
 
 
 class Results(Callback):
@@ -363,7 +364,6 @@ class Results(Callback):
     def __init__(self, path: str | None, overwrite: bool):
         self.path = None if path is None else Path(path).expanduser()
         self.overwrite = overwrite
-        self.restored: Image.Image | None = None
 
     def check(self, picture: Image.Image) -> None:
         """Raises ValueError where a repaired `picture` could not be written."""
@@ -372,7 +372,6 @@ class Results(Callback):
 
     def write(self, picture: Image.Image, folder: Path) -> None:
         """The repaired picture, in the run's folder and where the user wants it; `file` is the last of them."""
-        self.restored = picture
         self.file = formats.write(picture, folder / f"inpainted{formats.lossless_ending(picture)}")
         if self.path is not None and self.path.exists() and not self.overwrite:
             log.error("output.path=%s is there since the run began, and stays; the result is %s", self.path, self.file)
@@ -413,8 +412,7 @@ class Results(Callback):
             self.metrics["baseline"] = compare(data.enlarged(baseline), data.original)
             pictures |= {"biharmonic (baseline)": baseline, "truth": sample.truth}
         images.save(images.side_by_side(pictures), folder / "comparison.png")
-        with whole(folder / "metrics.json") as file:
-            file.write((json.dumps(self.metrics, indent=2) + "\n").encode())
+        write(folder / "metrics.json", json.dumps(self.metrics, indent=2) + "\n")
 
     def state_dict(self) -> dict[str, Any]:
         return {"seconds": time.monotonic() - self.started}

@@ -25,7 +25,7 @@ from dip.callbacks import Interruption, Results, Supervision
 from dip.checkpoints import LAST, WholeFiles, fingerprint, read
 from dip.command import Interrupted, Refused, show_tracebacks
 from dip.data import Sample, SingleSample
-from dip.files import held, whole
+from dip.files import held, write
 from dip.formats import open_picture
 from dip.module import DeepImagePrior
 from dip.resume import resumed
@@ -156,15 +156,13 @@ def restore_regions(cfg: DictConfig, folder: Path, data: SingleSample, go_on: bo
     finally:  # results after Ctrl-C too
         metrics = {"stopped_by": "max_steps" if len(regions) == len(data.boxes) else "interrupt", "regions": regions}
         results.write(picture, folder)
-        with whole(folder / "metrics.json") as file:
-            file.write((json.dumps(metrics, indent=2) + "\n").encode())
+        write(folder / "metrics.json", json.dumps(metrics, indent=2) + "\n")
     log.info("%s", results.file)
     return metrics
 
 
 def save_configuration(cfg: DictConfig, folder: Path) -> None:
-    with whole(folder / "config.yaml") as file:
-        file.write(OmegaConf.to_yaml(cfg, resolve=True).encode())
+    write(folder / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
 
 
 def refusing(function: Callable[..., T], *arguments: Any) -> T:

@@ -29,6 +29,12 @@ def whole(path: Path) -> Iterator[BytesIO]:
         raise OSError(error.errno, error.strerror, str(path)) from error
 
 
+def write(path: Path, text: str) -> None:
+    """A text file, whole or not at all; raises what `whole` does."""
+    with whole(path) as file:
+        file.write(text.encode())
+
+
 @contextmanager
 def held(path: Path) -> Iterator[bool]:
     """Whether the file `path` is ours until the end, however that comes, and not another process's."""

@@ -118,8 +118,8 @@ def photograph(name: str, width: int, height: int) -> Tensor:
     names = ("astronaut", "brick", "camera", "chelsea", "coffee", "coins", "grass", "gravel", "moon", "page", "rocket")
     if name not in names:
         raise ValueError(f"data.example.photograph={name} is not in scikit-image; choose from {', '.join(names)}")
-    whole = Image.fromarray(getattr(data, name)())
-    return from_pil(ImageOps.fit(whole, (width, height), Image.Resampling.LANCZOS))
+    original = Image.fromarray(getattr(data, name)())
+    return from_pil(ImageOps.fit(original, (width, height), Image.Resampling.LANCZOS))
 
 
 def side_by_side(pictures: dict[str, Tensor]) -> Image.Image:
