@@ -90,8 +90,15 @@ def finished(cfg: DictConfig, folder: Path, files: Files) -> Path | None:
             metrics.exists()
             and os.path.getmtime(metrics) > newest
             and json.loads(metrics.read_text())["stopped_by"] != "interrupt"
-            and config.read_text() == OmegaConf.to_yaml(cfg, resolve=True)
+            and config.read_text() in configurations(cfg, config)
             and (cfg.output.path is None or os.path.exists(plain(cfg.output.path)))
         ):
             return config.parent
     return None
+
+
+def configurations(cfg: DictConfig, saved: Path) -> set[str]:
+    """What the file `saved` holds if it is of the same run: of one with several parts, or with the hole as measured."""
+    measured = cfg.copy()
+    measured.hole_kind = OmegaConf.load(saved).get("hole_kind")
+    return {OmegaConf.to_yaml(cfg), OmegaConf.to_yaml(measured, resolve=True)}

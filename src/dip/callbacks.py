@@ -24,6 +24,7 @@ from dip.data import Sample, SingleSample
 from dip.files import write
 from dip.metrics import biharmonic, psnr, ssim
 from dip.module import DeepImagePrior
+from dip.stopping import at_its_best, copied, rules
 
 log = logging.getLogger(__name__)
 # What asks a run to end; Windows has no SIGUSR1.
@@ -80,10 +81,9 @@ class Progress(TQDMProgressBar):
 
 def measure(output: Tensor, sample: Sample) -> dict[str, float]:
     """psnr_known and, where the truth is known, psnr_hole of the raw output, in dB."""
-    known = sample.mask.bool()
-    measured = {"psnr_known": psnr(output, sample.target, known)}
+    measured = {"psnr_known": psnr(output, sample.target, sample.fitted.bool())}
     if sample.truth is not None:
-        measured["psnr_hole"] = psnr(output, sample.truth, ~known)
+        measured["psnr_hole"] = psnr(output, sample.truth, ~sample.mask.bool())
     return measured
 
 
@@ -276,21 +276,37 @@ class Langevin(Callback):
 
 
 class BackTracking(Callback):
-    """Every few steps, back to the weights of the check before if the PSNR of the known pixels has fallen too far.
+    """Back to the last good weights where the known pixels have fallen far since the check before, or are no numbers.
 
-    drop_db: how far is too far; None never looks. The optimizer's state stays, as in the code of Ulyanov et al.
-    (arXiv:1711.10925; 5 dB in 50 steps).
+    drop_db: the fall in PSNR that is too far (Ulyanov et al., arXiv:1711.10925, in their code: 5 dB in 50 steps); None
+    never looks. After a fall the optimizer's state stays, as there; what is no number empties it. From the second time
+    on the learning rate is multiplied by `lr_factor`; after `at_most` times the run ends, as `diverged` says.
     """
 
-    def __init__(self, drop_db: float | None, every_steps: int):
+    def __init__(self, drop_db: float | None, every_steps: int, lr_factor: float, at_most: int):
         if drop_db is not None and drop_db <= 0:
             raise ValueError(f"callbacks.back_tracking.drop_db={drop_db}, but it is a fall in dB; null for none")
         if every_steps < 1:
             raise ValueError(f"callbacks.back_tracking.every_steps={every_steps}, but it is at least 1")
+        if not 0 < lr_factor <= 1:
+            raise ValueError(f"callbacks.back_tracking.lr_factor={lr_factor}, but it is above 0, and 1 at most")
+        if at_most < 1:
+            raise ValueError(f"callbacks.back_tracking.at_most={at_most}, but it is at least 1")
         self.drop_db = drop_db
         self.every_steps = every_steps
+        self.lr_factor = lr_factor
+        self.at_most = at_most
+        self.held_out = False
         self.psnr_known = -math.inf
-        self.weights: list[Tensor] = []
+        self.times = 0
+        # The last weights may have been broken by the step that has just been checked.
+        self.good: dict[str, Tensor] | None = None
+        self.latest: dict[str, Tensor] | None = None
+        self.diverged: str | None = None
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self.good is None and self.drop_db is not None:
+            self.good, self.latest = copied(pl_module, None), copied(pl_module, None)
 
     @torch.no_grad()
     def on_train_batch_end(
@@ -298,23 +314,41 @@ class BackTracking(Callback):
     ) -> None:
         if self.drop_db is None or trainer.global_step % self.every_steps:
             return
-        now = psnr(outputs["output"], batch.target, batch.mask.bool())
-        if self.psnr_known - now > self.drop_db:
-            log.info(
-                "step %d: back to the weights of %d steps ago, since the known pixels fell from %.1f to %.1f dB",
-                *(trainer.global_step, self.every_steps, self.psnr_known, now),
-            )
-            for parameter, weight in zip(pl_module.parameters(), self.weights, strict=True):
-                parameter.copy_(weight)
+        if self.held_out != (batch.held_out is not None):
+            self.held_out, self.psnr_known = not self.held_out, -math.inf  # the loss sees other pixels from now on
+        now = psnr(outputs["output"], batch.target, batch.fitted.bool())
+        if not math.isfinite(outputs["loss"].item()):
+            now = math.nan
+        if math.isnan(now) or self.psnr_known - now > self.drop_db:
+            self.go_back(trainer, pl_module, now)
         else:
             self.psnr_known = now
-            self.weights = [parameter.clone() for parameter in pl_module.parameters()]
+            self.good, self.latest = self.latest, copied(pl_module, self.good)
+
+    def go_back(self, trainer: Trainer, pl_module: LightningModule, now: float) -> None:
+        assert self.good is not None
+        self.times += 1
+        (optimizer,) = trainer.optimizers
+        if math.isnan(now):
+            optimizer.state.clear()
+        if self.times > 1:
+            for group in optimizer.param_groups:
+                group["lr"] *= self.lr_factor
+        log.warning(
+            "step %d: back to the last good weights, since the known pixels went from %.1f to %.1f dB; learning rate %g",
+            *(trainer.global_step, self.psnr_known, now, optimizer.param_groups[0]["lr"]),
+        )
+        pl_module.load_state_dict(self.good)
+        self.latest = copied(pl_module, self.latest)
+        if self.times >= self.at_most:
+            self.diverged = f"the known pixels broke up {self.times} times, the last time at step {trainer.global_step}"
+            trainer.should_stop = True
 
     def state_dict(self) -> dict[str, Any]:
-        return {"psnr_known": self.psnr_known, "weights": self.weights}
+        return {key: getattr(self, key) for key in ("held_out", "psnr_known", "times", "good", "latest")}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.psnr_known, self.weights = state_dict["psnr_known"], state_dict["weights"]
+        vars(self).update(state_dict)
 
 
 class Supervision(Callback):
@@ -349,6 +383,14 @@ class Uncertainty(Callback):
         picture = deviation / max(largest, 1e-12)
         images.save(images.to_pil(picture), Path(trainer.default_root_dir, "uncertainty.png"))
         show(trainer, "uncertainty", picture, trainer.global_step)
+
+
+def stopped_by(trainer: Trainer) -> str:
+    """What has ended the run: its falling apart, a rule, max_steps, or an interrupt, after which it can go on."""
+    if any(isinstance(callback, BackTracking) and callback.diverged for callback in trainer.callbacks):  # pyright: ignore[reportAttributeAccessIssue]
+        return "diverged"
+    fired = [rule.name for rule in rules(trainer) if rule.ends_at is not None and trainer.global_step >= rule.ends_at]
+    return fired[0] if fired else "max_steps" if trainer.global_step == trainer.max_steps else "interrupt"
 
 
 class Results(Callback):
@@ -388,7 +430,7 @@ class Results(Callback):
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         seconds = time.monotonic() - self.started
-        with trainer.precision_plugin.forward_context():
+        with at_its_best(trainer, pl_module), trainer.precision_plugin.forward_context():
             output = pl_module.draw().cpu()  # pyright: ignore[reportCallIssue]
         data: SingleSample = trainer.datamodule  # pyright: ignore[reportAttributeAccessIssue]
         folder = Path(trainer.default_root_dir)
@@ -397,7 +439,7 @@ class Results(Callback):
         self.metrics: dict[str, Any] = {
             "steps": trainer.global_step,
             "seconds": round(seconds, 2),
-            "stopped_by": "max_steps" if trainer.global_step == trainer.max_steps else "interrupt",
+            "stopped_by": stopped_by(trainer),
             "loss": self.loss.item(),
             "region": list(data.box),
             "drawn_at": list(reversed(output.shape[-2:])),
@@ -406,6 +448,8 @@ class Results(Callback):
         pictures = {"masked": sample.target, "output": output, "inpainted": sample.composite(output)}
         for name in ("masked", "output"):
             images.save(images.to_pil(pictures[name]), folder / f"{name}.png")
+        for rule in rules(trainer):
+            self.metrics |= rule.metrics()
         if sample.truth is not None:
             baseline = biharmonic(sample.target, sample.mask)
             self.metrics |= compare(full, data.original)

@@ -13,7 +13,7 @@ import torch
 from lightning_fabric.plugins import TorchCheckpointIO
 from pytorch_lightning import LightningModule, Trainer, callbacks
 
-from dip.callbacks import Interruption
+from dip.callbacks import Interruption, stopped_by
 from dip.data import Sample
 from dip.files import whole
 
@@ -104,7 +104,7 @@ class Checkpoint(callbacks.Checkpoint):
 def interrupted(trainer: Trainer) -> bool:
     """Whether the run ends before its time, and can go on."""
     received = any(isinstance(callback, Interruption) and callback.received for callback in trainer.callbacks)  # pyright: ignore[reportAttributeAccessIssue]
-    return received and trainer.global_step < trainer.max_steps
+    return received and stopped_by(trainer) == "interrupt"
 
 
 def fingerprint(sample: Sample) -> int:

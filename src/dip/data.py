@@ -21,6 +21,12 @@ class Sample(NamedTuple):
     target: Tensor  # (1, C, H, W) in [0, 1], zero in the hole
     mask: Tensor  # (1, 1, H, W), 1 = known, 0 = hole; between them the weight of a soft mask
     truth: Tensor | None  # (1, C, H, W); metrics may read it, the loss may not
+    held_out: Tensor | None = None  # (1, 1, H, W), boolean: known pixels that the loss does not see
+
+    @property
+    def fitted(self) -> Tensor:
+        """The mask of what the loss sees: (1, 1, H, W)."""
+        return self.mask if self.held_out is None else self.mask * ~self.held_out
 
     def composite(self, output: Tensor) -> Tensor:
         """The known pixels as they are, the hole from `output`, and a mixture by the mask between: (1, C, H, W)."""
@@ -79,6 +85,10 @@ class SingleSample(LightningDataModule):
         self.original = tensors(part, self.levels)
         self.sample = self.moved = reduced(self.original, max_side)
 
+    def hold_out(self, region: Tensor | None) -> None:
+        """Hides known pixels from the loss, (1, 1, H, W), boolean; None shows it all of them again."""
+        self.sample, self.moved = self.sample._replace(held_out=region), self.moved._replace(held_out=region)
+
     def enlarged(self, output: Tensor) -> Tensor:
         """An output of the sample's size at the size of `original`."""
         height, width = self.original.target.shape[-2:]
@@ -96,7 +106,7 @@ class SingleSample(LightningDataModule):
     def transfer_batch_to_device(self, batch: Sample, device: torch.device, dataloader_idx: int) -> Any:
         """The sample moves to the device once; every step gets the same tensors."""
         if self.moved.target.device != device:
-            self.moved = super().transfer_batch_to_device(batch, device, dataloader_idx)
+            self.moved = super().transfer_batch_to_device(self.sample, device, dataloader_idx)
         return self.moved
 
     def train_dataloader(self) -> DataLoader:

@@ -18,16 +18,18 @@ from hydra.errors import InstantiationException
 from hydra.types import RunMode
 from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig, OmegaConf
+from PIL import Image
 from pytorch_lightning.accelerators import AcceleratorRegistry
 
 from dip import batch
-from dip.callbacks import Interruption, Results, Supervision
+from dip.callbacks import BackTracking, Interruption, Results, Supervision
 from dip.checkpoints import LAST, WholeFiles, fingerprint, read
 from dip.command import Interrupted, Refused, show_tracebacks
 from dip.data import Sample, SingleSample
 from dip.files import held, write
 from dip.formats import open_picture
 from dip.module import DeepImagePrior
+from dip.regions import Box, depth, kinds
 from dip.resume import resumed
 from dip.supervision import reached
 
@@ -119,50 +121,74 @@ def begun(folder: Path, go_on: bool) -> bool:
 
 
 def restore(cfg: DictConfig, folder: Path, go_on: bool = False) -> dict[str, Any]:
-    """Repairs one picture; where its holes are far apart, one region after another.
+    """Repairs one picture; where its holes are far apart or of two kinds, one part after another.
 
     Raises Refused for bad input and a lack of memory or room.
     """
     with lacking(cfg, folder):
         refusing(check, cfg, folder, go_on)
         data = refusing(construct, cfg, "data")
-        if len(data.boxes) > 1:
-            return restore_regions(cfg, folder, data, go_on)
+        each = list(parts(cfg, data))
+        if len(each) > 1:
+            return restore_parts(cfg, folder, data, each, go_on)
         return repair(refusing(build, cfg, folder, data, go_on), folder)
 
 
-def restore_regions(cfg: DictConfig, folder: Path, data: SingleSample, go_on: bool) -> dict[str, Any]:
-    """Repairs each region in a folder of its own; the whole picture, as far as it is repaired, is in `folder`."""
+class Part(NamedTuple):
+    """A region of a picture, and those holes in it that are of one kind."""
+
+    name: str
+    cfg: DictConfig
+    box: Box
+    pixels: Image.Image  # of mode "1" and the box's size: what of it the part repairs
+
+
+def parts(cfg: DictConfig, data: SingleSample) -> Iterator[Part]:
+    for number, box in enumerate(data.boxes, 1):
+        within = data.damaged.cut(box).mask
+        found = kinds(within) if cfg.hole_kind == "auto" else {cfg.hole_kind: within < 1}
+        for kind, region in found.items():
+            part = cfg.copy()
+            part.output.path, part.hole_kind = None, kind
+            if len(data.boxes) > 1:
+                part.data.crop = list(box)
+            names = [f"region_{number}"] * (len(data.boxes) > 1) + [kind] * (len(found) > 1)
+            yield Part("_".join(names), part, box, Image.fromarray(region[0, 0].numpy()))
+
+
+def restore_parts(
+    cfg: DictConfig, folder: Path, data: SingleSample, each: list[Part], go_on: bool
+) -> dict[str, Any]:
+    """Repairs each part in a folder of its own; the whole picture, as far as it is repaired, is in `folder`."""
     results = refusing(construct, cfg, "callbacks")["results"]
     picture = data.damaged.picture.copy()
     refusing(results.check, picture)
     save_configuration(cfg, folder)
-    log.info("%d regions, far from each other, one by one; data.crop=none would join them", len(data.boxes))
-    regions = {}
+    log.info("%d parts, one by one: regions far from each other, or thin and large holes", len(each))
+    done = {}
     try:
-        for number, box in enumerate(data.boxes, 1):
-            name = f"region_{number}"
-            part = cfg.copy()
-            part.data.crop, part.output.path = list(box), None
-            experiment = refusing(build, part, folder / name, None, begun(folder / name, go_on))
+        for part in each:
+            within = folder / part.name
+            experiment = refusing(build, part.cfg, within, None, begun(within, go_on))
             try:
-                regions[name] = repair(experiment, folder / name)
+                done[part.name] = repair(experiment, within)
             finally:
-                for file in (folder / name).glob("inpainted.*"):
-                    picture.paste(open_picture(file, "resume"), box[:2])
+                for file in within.glob("inpainted.*"):
+                    picture.paste(open_picture(file, "resume"), part.box[:2], part.pixels)
     except Interrupted as interrupted:
-        said = f"{len(regions)} of {len(data.boxes)} regions are repaired; resume={folder} goes on"
+        said = f"{len(done)} of {len(each)} parts are repaired; resume={folder} goes on"
         raise Interrupted(interrupted.received, said) from None
     finally:  # results after Ctrl-C too
-        metrics = {"stopped_by": "max_steps" if len(regions) == len(data.boxes) else "interrupt", "regions": regions}
+        by = sorted({metrics["stopped_by"] for metrics in done.values()}) if len(done) == len(each) else ["interrupt"]
+        metrics = {"stopped_by": ", ".join(by), "parts": done}
         results.write(picture, folder)
         write(folder / "metrics.json", json.dumps(metrics, indent=2) + "\n")
     log.info("%s", results.file)
     return metrics
 
 
-def save_configuration(cfg: DictConfig, folder: Path) -> None:
-    write(folder / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
+def save_configuration(cfg: DictConfig, folder: Path, resolve: bool = False) -> None:
+    write(folder / "config.yaml", OmegaConf.to_yaml(cfg, resolve=resolve))
 
 
 def refusing(function: Callable[..., T], *arguments: Any) -> T:
@@ -197,11 +223,13 @@ def out_of_memory(error: Exception) -> bool:
 def repair(experiment: Experiment, folder: Path) -> dict[str, Any]:
     """Trains, and leaves every result in `folder`. Raises Interrupted after a signal, with the results written."""
     prior, data, trainer, callbacks, cfg, done = experiment
-    if done is not None and done >= trainer.max_steps:
-        log.info("The run in %s is complete after %d steps; a larger trainer.max_steps makes it go on.", folder, done)
-        written = folder / "metrics.json"
-        return json.loads(written.read_text()) if written.exists() else {}
-    save_configuration(cfg, folder)
+    before = results_before(folder) if done is not None else {}
+    rule = before.get("stopped_by", "max_steps")
+    if done is not None and (done >= trainer.max_steps or rule not in ("max_steps", "interrupt")):
+        more = "a larger trainer.max_steps makes it go on" if rule == "max_steps" else f"{rule} has stopped it"
+        log.info("The run in %s is complete after %d steps; %s.", folder, done, more)
+        return before
+    save_configuration(cfg, folder, resolve=True)
     # TensorBoard's logger would add an empty hparams.yaml; this file is there already.
     trainer.logger.NAME_HPARAMS_FILE = "config.yaml"  # pyright: ignore[reportAttributeAccessIssue, reportOptionalMemberAccess]
     describe(prior, data, trainer)
@@ -215,10 +243,17 @@ def repair(experiment: Experiment, folder: Path) -> dict[str, Any]:
         interruption.restore()
     metrics = only(callbacks, Results).metrics
     log.info(table(metrics, only(callbacks, Results).file))
+    if (said := only(callbacks, BackTracking).diverged) is not None:
+        raise Refused(f"{said}; the results are of the last good weights; lower optimizer.lr={cfg.optimizer.lr}")
     if interruption.received is not None:
         said = f"the results of {metrics['steps']} steps are written; resume={folder} goes on"
         raise Interrupted(interruption.received, said)
     return metrics
+
+
+def results_before(folder: Path) -> dict[str, Any]:
+    written = folder / "metrics.json"
+    return json.loads(written.read_text()) if written.exists() else {}
 
 
 def check(cfg: DictConfig, folder: Path, go_on: bool) -> None:
@@ -227,6 +262,11 @@ def check(cfg: DictConfig, folder: Path, go_on: bool) -> None:
         raise ValueError(
             f"{folder} holds a run already, whose results stay; resume={folder} goes on, or give another hydra.run.dir"
         )
+    if cfg.hole_kind is not None and not go_on and "${by_hole:" not in OmegaConf.to_yaml(cfg):
+        raise ValueError(f"hole_kind={cfg.hole_kind}, but no key of this recipe depends on it; experiment=quick has some")
+    if cfg.hole_kind == "auto":  # what is checked here does not depend on it
+        cfg = cfg.copy()
+        cfg.hole_kind = "thin"
     missing = OmegaConf.missing_keys(cfg)
     if missing:
         raise ValueError(f"no value for {', '.join(sorted(missing))}; give {min(missing)}=VALUE")
@@ -251,9 +291,13 @@ def build(cfg: DictConfig, folder: Path, data: SingleSample | None = None, go_on
     pl.seed_everything(cfg.seed, verbose=False)
     data = data or construct(cfg, "data")
     assert data is not None
+    cfg = measured(cfg, data)
+    stopping = construct(cfg, "stopping")
+    if stopping is not None:
+        data.hold_out(stopping.hold_out(data.sample.mask))
     target = data.sample.target
     size = target.shape[-2:]
-    picture_input = construct(cfg, "input", size=size, target=target, mask=data.sample.mask)
+    picture_input = construct(cfg, "input", size=size, target=target, mask=data.sample.fitted)
     channels = {"in_channels": picture_input().shape[1], "out_channels": target.shape[1]}
     model = construct(cfg, "model", size=size, **channels)
     prior = DeepImagePrior(
@@ -270,7 +314,8 @@ def build(cfg: DictConfig, folder: Path, data: SingleSample | None = None, go_on
     )
     check_loss(prior, data.sample)
     check_optimizer(prior)
-    callbacks = [callback for callback in construct(cfg, "callbacks").values() if callback is not None]
+    interruption, *others = construct(cfg, "callbacks").values()  # the rule stands before all that act on the last step
+    callbacks = [callback for callback in (interruption, stopping, *others) if callback is not None]
     for callback in callbacks:
         if isinstance(callback, Supervision):
             callback.reached = reach(prior, data.sample)
@@ -292,6 +337,17 @@ def build(cfg: DictConfig, folder: Path, data: SingleSample | None = None, go_on
         enable_model_summary=False,
     )
     return Experiment(prior, data, trainer, callbacks, cfg, done)
+
+
+def measured(cfg: DictConfig, data: SingleSample) -> DictConfig:
+    """The configuration with the kind of the hole, where that is to be measured."""
+    if cfg.hole_kind != "auto":
+        return cfg
+    cfg = cfg.copy()
+    found = kinds(data.sample.mask)
+    cfg.hole_kind = max(found, key=lambda kind: found[kind].sum().item())
+    log.info("The hole is up to %.0f pixels deep: hole_kind=%s.", depth(data.sample.mask), cfg.hole_kind)
+    return cfg
 
 
 def purge(done: int | None) -> dict[str, int]:

@@ -64,7 +64,7 @@ class DeepImagePrior(LightningModule):
 
     def training_step(self, sample: Sample) -> dict[str, Tensor]:
         """The loss; the output of this step; the picture to show, which is that output or an average."""
-        loss, output = self.judge(sample.target, sample.mask)
+        loss, output = self.judge(sample.target, sample.fitted)
         output = output.detach()
         picture = output if self.average is None else self.average.update(self.model, self.input, output)
         return {"loss": loss, "output": output, "picture": picture}

@@ -11,6 +11,7 @@ from torch import Tensor
 Box = tuple[int, int, int, int]  # left, top, right, bottom, in pixels
 SMALL = 512 * 512  # pixels; a smaller picture is worked on as a whole
 MARGIN = 96  # pixels at least around a hole, and as many as the hole is long
+DEEP = 8  # pixels from its middle to its edge, from which a hole is large
 FEATHER = 4  # pixels of the reduced picture, over which the enlarged one fades into what is known
 
 
@@ -32,6 +33,28 @@ def around(mask: Tensor) -> list[Box]:
         if len(joined) == len(boxes):
             return joined if covered.sum() <= hole.size / 2 else [everything]
         boxes = joined
+
+
+def kinds(mask: Tensor) -> dict[str, Tensor]:
+    """Which pixels are in a "thin" and which in a "large" hole, by its depth; each (1, 1, H, W), boolean, none empty.
+
+    A tenth of the hole or less is counted to the other kind. mask: (1, 1, H, W), 1 = known.
+    """
+    hole = mask[0, 0].numpy() < 1
+    numbered = np.asarray(label(hole, connectivity=2))
+    from_edge = ndimage.distance_transform_edt(np.pad(hole, 1, mode="edge"))[1:-1, 1:-1]  # pyright: ignore[reportIndexIssue, reportOptionalSubscript]
+    depths = ndimage.maximum(from_edge, numbered, np.arange(numbered.max() + 1))
+    large = hole & (np.asarray(depths)[numbered] >= DEEP)
+    share = large.sum() / hole.sum()
+    if share <= 0.1 or share >= 0.9:
+        large = hole if share > 0.5 else ~hole & hole
+    found = {"thin": hole & ~large, "large": large}
+    return {kind: torch.from_numpy(region)[None, None] for kind, region in found.items() if region.any()}
+
+
+def depth(mask: Tensor) -> float:
+    """The distance in pixels of the hole's deepest pixel from what is known."""
+    return float(np.max(ndimage.distance_transform_edt(mask[0, 0].numpy() < 1)))
 
 
 def components(region: np.ndarray) -> list[Box]:

@@ -24,6 +24,14 @@ class Hole(Word):
     alpha = "alpha"
 
 
+class HoleKind(Word):
+    """What a recipe that asks for it is made for; auto measures the hole."""
+
+    auto = "auto"
+    thin = "thin"
+    large = "large"
+
+
 class SoftMask(Word):
     """What the greys of a mask file are."""
 
@@ -269,6 +277,30 @@ class WeightAverage(Target):
 
 
 @dataclass
+class Stopping(Target):
+    every_steps: int
+    patience_steps: int
+    min_gain: float
+
+
+@dataclass
+class HeldOut(Stopping):
+    share: float
+    seed: int
+    refit_share: float
+
+
+@dataclass
+class WindowVariance(Stopping):
+    window_steps: int
+
+
+@dataclass
+class MovingVariance(Stopping):
+    decay: float
+
+
+@dataclass
 class Trainer(Target):
     max_steps: int
     accelerator: str
@@ -297,6 +329,8 @@ class Langevin(Target):
 class BackTracking(Target):
     drop_db: float | None
     every_steps: int
+    lr_factor: float
+    at_most: int
 
 
 @dataclass
@@ -367,9 +401,11 @@ class Train:
     trainer: Any
     callbacks: Any
     logger: Any
-    penalty: Any = None  # these three have no part by default
+    penalty: Any = None  # these four have no part by default
     scheduler: Any = None
     average: Any = None
+    stopping: Any = None
+    hole_kind: HoleKind | None = None
 
 
 def stem(path: str | None) -> str:
@@ -383,6 +419,12 @@ def stem(path: str | None) -> str:
 
 def shortened(overrides: str) -> str:
     return overrides.replace("/", "_")[:120]
+
+
+def by_hole(kind: str, thin: Any, large: Any) -> Any:
+    if kind not in ("thin", "large"):
+        raise ValueError(f"hole_kind={kind} is measured when the picture has been read, and not known before")
+    return thin if kind == "thin" else large
 
 
 def run_folder(resume: str | None, new: str) -> str:
@@ -403,9 +445,10 @@ def run_folder(resume: str | None, new: str) -> str:
 
 
 def register() -> None:
-    """Makes the schema known to Hydra, as /schema, and three ways to name folders.
+    """Makes the schema known to Hydra, as /schema, a choice by the kind of hole, and three ways to name folders.
 
     ${stem:PATH} is the name of a file without folder and ending, or of the folder that many lie in;
+    ${by_hole:KIND,THIN,LARGE} is one of the two values, by the kind of hole;
     ${shortened:OVERRIDES} fits into a folder's name;
     ${run_folder:RESUME,NEW} is the folder of a run that goes on, or NEW.
     """
@@ -436,11 +479,15 @@ def register() -> None:
         "warmup": WarmUp,
         "output_average": OutputAverage,
         "weight_average": WeightAverage,
+        "held_out": HeldOut,
+        "window_variance": WindowVariance,
+        "moving_variance": MovingVariance,
         "trainer": Trainer,
         "callbacks": Callbacks,
         "tensorboard": TensorBoard,
     }.items():
         store.store(name, node, group="schema")
+    OmegaConf.register_new_resolver("by_hole", by_hole, replace=True)
     OmegaConf.register_new_resolver("stem", stem, replace=True)
     OmegaConf.register_new_resolver("shortened", shortened, replace=True)
     OmegaConf.register_new_resolver("run_folder", run_folder, replace=True, use_cache=True)
