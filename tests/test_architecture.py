@@ -31,12 +31,13 @@ GRAPH = {
     "resume": set(),
     "schema": set(),
     "command": set(),
+    "sweeps": {"command", "files", "schema"},
     "experiment": {
         *{"files", "batch", "callbacks", "checkpoints", "command", "data", "formats", "module", "resume"},
-        "supervision",
+        *{"supervision", "sweeps"},
     },
 }
-HYDRA = {"batch", "schema", "command", "resume", "experiment"}
+HYDRA = {"batch", "schema", "command", "resume", "sweeps", "experiment"}
 
 
 def modules() -> dict[str, Path]:

@@ -149,6 +149,9 @@ ELSEWHERE = {
     "optimizer.fused",  # speed
     "resume",  # test_resume
     "trainer.accelerator",  # the machine
+    "trainer.devices",  # test_sweeps
+    "threads",  # test_sweeps
+    "objective",  # test_sweeps
     "trainer.deterministic",  # torch's own, on GPUs
     "trainer.max_steps",  # test_callbacks, test_command
     "logger.default_hp_metric",

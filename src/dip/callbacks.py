@@ -27,7 +27,7 @@ from dip.module import DeepImagePrior
 
 log = logging.getLogger(__name__)
 # What asks a run to end; Windows has no SIGUSR1.
-SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name)]
+SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1", "SIGUSR2") if hasattr(signal, name)]
 
 
 def growing_steps(last: int, count: int) -> set[int]:
@@ -148,14 +148,16 @@ class Animation(Callback):
 
 
 class Interruption(Callback):
-    """Ctrl-C, or a cluster's SIGTERM or SIGUSR1, ends the run after the step in hand, with all results.
+    """Ctrl-C, or a cluster's SIGTERM, SIGUSR1 or SIGUSR2, ends the run after the step in hand, with all results.
 
     A second Ctrl-C ends it at once. Stands before the callbacks that act on the last step. `received` is the signal.
+    One that had a handler before, such as submitit's, does not end the run: the handler gets it after a checkpoint.
     """
 
     def __init__(self) -> None:
         self.received: signal.Signals | None = None
         self.before: dict[signal.Signals, Any] = {}
+        self.theirs: list[signal.Signals] = []  # received, and still to be handed on
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         self.before = {number: signal.signal(number, self.receive) for number in SIGNALS}
@@ -165,15 +167,25 @@ class Interruption(Callback):
             signal.signal(number, self.receive)
 
     def receive(self, number: int, frame: Any) -> None:
+        received = signal.Signals(number)
+        if self.before[received] not in (signal.SIG_DFL, signal.SIG_IGN, signal.default_int_handler, None):
+            self.theirs.append(received)
+            return
         if self.received is None:
             log.info("Stopping after this step and writing the results; Ctrl-C again ends at once.")
-        self.received = self.received or signal.Signals(number)
+        self.received = self.received or received
         signal.signal(signal.SIGINT, signal.SIG_DFL)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Sample, batch_idx: int
     ) -> None:
         trainer.should_stop = trainer.should_stop or self.received is not None
+
+    def hand_on(self) -> None:
+        """Gives what belongs to others to them; they may end the process."""
+        while self.theirs:
+            number = self.theirs.pop()
+            self.before[number](number, None)
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         self.restore()

@@ -25,8 +25,11 @@ class Interrupted(KeyboardInterrupt):
     """The signal `received` has ended a run; its text says what is written."""
 
     def __init__(self, received: signal.Signals, said: str):
-        super().__init__(said)
+        super().__init__(received, said)  # both, so that it can be pickled
         self.received = received
+
+    def __str__(self) -> str:
+        return self.args[1]
 
 
 @contextmanager

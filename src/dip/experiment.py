@@ -28,8 +28,9 @@ from dip.data import Sample, SingleSample
 from dip.files import held, write
 from dip.formats import open_picture
 from dip.module import DeepImagePrior
-from dip.resume import resumed
+from dip.resume import begun_so, resumed
 from dip.supervision import reached
+from dip.sweeps import check_objective, is_search, score, threads_of_a_job
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -46,34 +47,79 @@ class Experiment(NamedTuple):
     done: int | None  # steps of the checkpoint that the run goes on from; None for a new run
 
 
-def run(cfg: DictConfig) -> dict[str, Any]:
-    """Repairs what Hydra was told to, and returns what `metrics.json` holds.
+def run(cfg: DictConfig) -> float | None:
+    """Repairs what Hydra was told to; in a search, returns the objective.
 
     A run that cannot go on says why in its own log; it ends the process, or in a sweep that run alone.
     """
-    sweep = HydraConfig.get().mode is RunMode.MULTIRUN
-    folder = Path(HydraConfig.get().runtime.output_dir)
+    hydra = HydraConfig.get()
+    sweep = hydra.mode is RunMode.MULTIRUN
+    folder = Path(hydra.runtime.output_dir)
     try:
-        with held(folder / f"{HydraConfig.get().job.name}.log") as ours:
+        with held(folder / f"{hydra.job.name}.log") as ours:
             if not ours:
-                raise Refused(f"{folder}: another process is at this run; end it first")
-            return perform(cfg, folder)
+                raise Refused("another process is at this run; end it first")
+            if not sweep:
+                perform(cfg, folder)
+                return None
+            cfg = shared(cfg, hydra)
+            if not is_search(hydra.sweeper):
+                perform_job(cfg, folder)
+                return None
+            return searched(cfg, folder)
     except Refused as refused:
         log.error("error: %s", refused)
         if sweep or show_tracebacks:
-            raise
+            raise Refused(f"{folder}: {refused}") from refused
         sys.exit(2)
-    except Exception:
+    except Exception as error:
         log.exception("the run failed")
         if sweep:
-            raise
+            raise Refused(f"{folder}: the run failed; {hydra.job.name}.log in it says where") from error
         sys.exit(1)
 
 
-def perform(cfg: DictConfig, folder: Path) -> dict[str, Any]:
+def shared(cfg: DictConfig, hydra: DictConfig) -> DictConfig:
+    """The configuration with this job's part of the machine, where it is not given."""
+    cfg = cfg.copy()
+    if cfg.threads is None:
+        cfg.threads = threads_of_a_job(hydra.launcher)
+    gpus = torch.cuda.device_count() if cfg.trainer.accelerator in ("auto", "gpu", "cuda") else 0
+    if cfg.trainer.devices is None and gpus > 1:
+        cfg.trainer.devices = [hydra.job.num % gpus]
+    return cfg
+
+
+def searched(cfg: DictConfig, folder: Path) -> float:
+    """The objective of one run of a search; the whole search ends where no run of it can have one."""
+    try:
+        check_objective(cfg)
+        metrics = perform_job(cfg, folder)
+        return score(metrics, cfg.objective)
+    except ValueError as error:
+        log.error("error: %s", error)
+        sys.exit(2)
+
+
+def perform_job(cfg: DictConfig, folder: Path) -> dict[str, Any]:
+    """A run of a sweep: it goes on where it has begun, and is left as it is where it is complete."""
+    go_on = begun(folder, True)
+    if not go_on:
+        return perform(cfg, folder)
+    cfg.trainer.precision = precision(cfg.trainer.precision, cfg.trainer.accelerator)  # as in what it is compared with
+    metrics = folder / "metrics.json"
+    if refusing(begun_so, folder, cfg) and metrics.exists():
+        found = json.loads(metrics.read_text())
+        if found["stopped_by"] != "interrupt":
+            log.info("The run in %s is complete.", folder)
+            return found
+    return perform(cfg, folder, go_on)
+
+
+def perform(cfg: DictConfig, folder: Path, go_on: bool = False) -> dict[str, Any]:
     """A new run, or with cfg.resume the one in `folder`. Raises Refused for bad input and a lack of memory or room."""
-    go_on = cfg.resume is not None
-    if go_on:
+    if cfg.resume is not None:
+        go_on = True
         cfg = refusing(resumed, folder, cfg, HydraConfig.get().overrides.task)
     several = batch.is_several(cfg.data.get("image"))
     return restore_all(cfg, folder, go_on) if several else restore(cfg, folder, go_on)
@@ -94,6 +140,7 @@ def restore_all(cfg: DictConfig, folder: Path, go_on: bool) -> dict[str, Any]:
         part = batch.configured(cfg, files)
         if before := batch.finished(part, folder, files):
             log.info("it is repaired already, in %s", before)
+            done[files.name] = json.loads((before / "metrics.json").read_text())
             continue
         try:
             if part.output.path is not None:
@@ -232,6 +279,10 @@ def check(cfg: DictConfig, folder: Path, go_on: bool) -> None:
         raise ValueError(f"no value for {', '.join(sorted(missing))}; give {min(missing)}=VALUE")
     if cfg.trainer.max_steps < 1:
         raise ValueError(f"trainer.max_steps={cfg.trainer.max_steps}, but a run has at least one step")
+    if cfg.threads is not None and cfg.threads < 1:
+        raise ValueError(f"threads={cfg.threads}, but a run has at least one; null for all")
+    if cfg.trainer.devices is not None and len(cfg.trainer.devices) != 1:
+        raise ValueError(f"trainer.devices={cfg.trainer.devices}, but a run has one device; -m runs several at once")
     if not 0 <= cfg.seed < 2**32:
         raise ValueError(f"seed={cfg.seed}, but a seed lies between 0 and 2^32 - 1")
     here = [name for name, entry in AcceleratorRegistry.items() if entry["accelerator"].is_available()]
@@ -247,6 +298,8 @@ def build(cfg: DictConfig, folder: Path, data: SingleSample | None = None, go_on
     checkpoint; without one it starts again.
     """
     check(cfg, folder, go_on)
+    if cfg.threads is not None:
+        torch.set_num_threads(cfg.threads)
     quiet()
     pl.seed_everything(cfg.seed, verbose=False)
     data = data or construct(cfg, "data")
@@ -286,7 +339,7 @@ def build(cfg: DictConfig, folder: Path, data: SingleSample | None = None, go_on
         callbacks=callbacks,
         plugins=[WholeFiles()],
         default_root_dir=folder,
-        devices=1,
+        devices=cfg.trainer.devices or 1,
         benchmark=not cfg.trainer.deterministic,  # cuDNN tries its algorithms, since the size never changes
         max_epochs=1,  # all steps are one epoch
         enable_model_summary=False,
