@@ -90,31 +90,6 @@ def test_an_odd_size_gives_a_result_of_that_size(command, tmp_path):
     assert "step 2 of 2" in (tmp_path / "run" / "train.log").read_text()
 
 
-def test_a_sweep_gives_each_run_a_folder_named_by_what_differs(command, tmp_path, photograph, mask):
-    result = command(
-        "-m",
-        *TINY,
-        "trainer.max_steps=1",
-        "model.depth=1,2",
-        f"data.image={photograph}",
-        f"data.mask={mask}",
-        f"hydra.sweep.dir={tmp_path}/sweep",
-    )
-    assert result.returncode == 0, result.stderr
-    folders = sorted(path.parent.name for path in (tmp_path / "sweep").glob("*/inpainted.png"))
-    assert len(folders) == 2
-    assert all(name.startswith(f"{job}_") for job, name in enumerate(folders))
-
-
-def test_a_sweep_goes_on_after_a_failed_run_which_says_why_in_its_own_log(command, tmp_path, photograph, mask):
-    data = [f"data.image={photograph}", f"data.mask={mask}", f"hydra.sweep.dir={tmp_path}/sweep"]
-    result = command("-m", *TINY, "trainer.max_steps=1", "model.depth=9,2", *data)
-    assert result.returncode == 2
-    failed, finished = sorted(path for path in (tmp_path / "sweep").iterdir() if path.is_dir())
-    assert "too small for model.depth=9" in (failed / "train.log").read_text()
-    assert (finished / "inpainted.png").exists()
-
-
 @pytest.mark.parametrize("name", ["photo (1).png", "Bär.png", "it's.png", "a#1,b.png", "plain.png"])
 def test_file_names_need_no_quotes(tmp_path, monkeypatch, name):
     monkeypatch.setenv("HOME", str(tmp_path))

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import pytorch_lightning as pl
 import torch
+from hydra.conf import HydraConf
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import InstantiationException
 from hydra.types import RunMode
@@ -79,7 +80,7 @@ def run(cfg: DictConfig) -> float | None:
         sys.exit(1)
 
 
-def shared(cfg: DictConfig, hydra: DictConfig) -> DictConfig:
+def shared(cfg: DictConfig, hydra: HydraConf) -> DictConfig:
     """The configuration with this job's part of the machine, where it is not given."""
     cfg = cfg.copy()
     if cfg.threads is None:
@@ -281,8 +282,10 @@ def check(cfg: DictConfig, folder: Path, go_on: bool) -> None:
         raise ValueError(f"trainer.max_steps={cfg.trainer.max_steps}, but a run has at least one step")
     if cfg.threads is not None and cfg.threads < 1:
         raise ValueError(f"threads={cfg.threads}, but a run has at least one; null for all")
-    if cfg.trainer.devices is not None and len(cfg.trainer.devices) != 1:
-        raise ValueError(f"trainer.devices={cfg.trainer.devices}, but a run has one device; -m runs several at once")
+    if cfg.trainer.devices is not None and not (
+        OmegaConf.is_list(cfg.trainer.devices) and len(cfg.trainer.devices) == 1
+    ):
+        raise ValueError(f"trainer.devices={cfg.trainer.devices}, but a run has one device, such as [0]; null chooses")
     if not 0 <= cfg.seed < 2**32:
         raise ValueError(f"seed={cfg.seed}, but a seed lies between 0 and 2^32 - 1")
     here = [name for name, entry in AcceleratorRegistry.items() if entry["accelerator"].is_available()]

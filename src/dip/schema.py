@@ -283,7 +283,7 @@ class Trainer(Target):
     accelerator: str
     precision: str
     deterministic: bool
-    devices: list[int] | None
+    devices: Any  # null or one number in brackets
 
 
 @dataclass

@@ -22,7 +22,7 @@ NOT_REMEMBERED = {NAMED, "hydra.sweep.dir", "hydra.mode"}
 def prepared(arguments: list[str]) -> list[str]:
     """The command line for Hydra: files quoted, and a sweep's jobs named by what they differ in.
 
-    With -m, resume=FOLDER stands for the command that the sweep in FOLDER was begun with; keys beside it are given anew.
+    With -m, resume=FOLDER is the command that the sweep in FOLDER was begun with; keys beside it are given anew.
     """
     if not {"-m", "--multirun"} & set(arguments):
         for argument in arguments:
@@ -59,8 +59,8 @@ def remembered(arguments: list[str]) -> list[str]:
 def of_all_jobs(arguments: list[str]) -> list[str]:
     """The keys that have one value in the whole sweep."""
     overrides = OverridesParser.create().parse_overrides([a for a in arguments if is_override(a)])
-    fixed = {override.key_or_group for override in overrides if not override.is_sweep_override()}
-    return sorted(name for name in fixed if not name.startswith("hydra"))
+    swept = {override.key_or_group: override.is_sweep_override() for override in overrides}  # the last one counts
+    return sorted(name for name in swept if not swept[name] and not name.startswith("hydra"))
 
 
 class Memory(Callback):
@@ -94,7 +94,7 @@ def check_objective(cfg: DictConfig) -> None:
 
 
 def score(metrics: dict[str, Any], objective: str) -> float:
-    """The objective of a run in dB; of several pictures or regions, their mean. Raises ValueError where there is none."""
+    """The objective in dB; of several pictures or regions, their mean. Raises ValueError where there is none."""
     if objective in metrics:
         return metrics[objective]
     parts = [part for part in metrics.get("regions", metrics).values() if isinstance(part, dict)]
