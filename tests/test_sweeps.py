@@ -37,8 +37,8 @@ def start(folder, *arguments):
     return subprocess.Popen([sys.executable, TRAIN, *arguments], cwd=folder, stderr=subprocess.PIPE, text=True)
 
 
-def wait_for(path, process, pattern=""):
-    while not list(path.glob(pattern)) if pattern else not path.exists():
+def wait_for(path, process):
+    while not path.exists():
         assert process.poll() is None, process.stderr.read()
         time.sleep(0.01)
 
@@ -183,7 +183,7 @@ def test_the_objective_of_a_search(config):
     with pytest.raises(ValueError, match="objective=psnr_held_out: the run held no pixels out"):
         score(one, "psnr_held_out")
     check_objective(config("objective=psnr_hole"))
-    with pytest.raises(ValueError, match="objective=psnr_hole, but the truth is not known; give data.truth"):
+    with pytest.raises(ValueError, match="objective=psnr_hole, but the truth is not known"):
         check_objective(config("objective=psnr_hole", "data.truth=null"))
 
 
@@ -220,22 +220,21 @@ def test_with_joblib_jobs_share_the_cores_and_an_impossible_one_stops_no_other(c
 def test_a_job_of_submitit_that_is_pre_empted_is_started_again_and_goes_on(tmp_path, keys):
     pytest.importorskip("hydra_plugins.hydra_submitit_launcher", reason='pip install -e ".[slurm]"')
     sweep = tmp_path / "sweep"
-    launcher = ["hydra/launcher=submitit_local", "trainer.max_steps=2000"]
-    process = start(tmp_path, "-m", *keys, "seed=7,8", *launcher, f"hydra.sweep.dir={sweep}")
-    log = sweep / "seed=7" / "train.log"
+    launcher = ["hydra/launcher=submitit_local", "trainer.max_steps=1000"]
+    process = start(tmp_path, "-m", *keys, *launcher, f"hydra.sweep.dir={sweep}")
+    log = sweep / "run" / "train.log"
     while not log.exists() or "step 1 of" not in log.read_text():
         assert process.poll() is None, process.stderr.read()
         time.sleep(0.01)
-    job = next(path for path in (sweep / ".submitit").iterdir() if at_work(path.name, "seed=7"))
-    (task,) = Path(f"/proc/{job.name}/task/{job.name}/children").read_text().split()
+    (job,) = (path.name for path in (sweep / ".submitit").iterdir() if path.name.isdigit())
+    (task,) = Path(f"/proc/{job}/task/{job}/children").read_text().split()
     os.kill(int(task), signal.SIGTERM)  # submitit lets it pass
-    wait_for(sweep / "seed=7" / LAST, process)
+    wait_for(sweep / "run" / LAST, process)
     os.kill(int(task), signal.SIGUSR2)
     _, said = process.communicate(timeout=300)
     assert process.returncode == 0, said
-    assert "The run goes on after step" in log.read_text()
-    assert "The run goes on" not in (sweep / "seed=8" / "train.log").read_text()
-    assert [metrics(sweep / f"seed={seed}")["steps"] for seed in (7, 8)] == [2000, 2000]
+    assert log.read_text().count("The run goes on after step") == 1
+    assert metrics(sweep / "run")["steps"] == 1000
 
 
 def test_a_search_repeats_nothing_when_it_goes_on(command, tmp_path, keys):
