@@ -52,7 +52,7 @@ def test_folders_are_named_by_the_overrides_and_fit_everywhere():
     assert job_folder("data.image=a/b/Bär 1.jpg,seed=1").startswith("data.image=Bär_1.jpg,seed=1_")
     assert job_folder("") == "run"
     names = [
-        *("name=a b", "name=a_b", "name=a/b", "name=c/b", "name='a b'", "run"),
+        *("name=a b", "name=a_b", "name=a/b", "name=c/b", "name='a b'"),
         *(f"name={sign * length}" for sign in "aä😀" for length in (140, 150, 151, 300, 301)),
     ]
     folders = [job_folder(name) for name in names]
