@@ -286,9 +286,12 @@ def test_ray_runs_jobs_on_two_nodes(tmp_path, keys):
         cluster.add_node(num_cpus=1)
         sweep = tmp_path / "sweep"
         ray = ["hydra/launcher=ray", f"hydra.launcher.ray.init.address='{cluster.address}'"]
-        ray += ["hydra.launcher.ray.remote.num_cpus=1", f"hydra.sweep.dir={sweep}"]
-        result = subprocess.run([sys.executable, TRAIN, "-m", *keys, "seed=0,1", *ray], cwd=tmp_path, check=False)
+        ray += ["+hydra.launcher.ray.remote.num_cpus=1", f"hydra.sweep.dir={sweep}"]
+        process = start(tmp_path, "-m", *keys, "seed=0,1", *ray)
+        _, said = process.communicate(timeout=600)
     finally:
         cluster.shutdown()
-    assert result.returncode == 0
+    assert process.returncode == 0, said
     assert [metrics(sweep / f"seed={seed}")["steps"] for seed in (0, 1)] == [3, 3]
+    # A node has one core, and its process would run a second job as well.
+    assert len({path.name.split(".")[-2] for path in sweep.glob("*/events.out.tfevents.*")}) == 2

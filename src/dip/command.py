@@ -40,7 +40,7 @@ def one_line_errors() -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt as interrupt:
-        log.error("interrupted: %s", interrupt if interrupt.args else "there was nothing to write yet")
+        log.error("interrupted: %s", interrupt if interrupt.args else unwritten(sys.argv))
         sys.exit(128 + getattr(interrupt, "received", signal.SIGINT))
     except (HydraException, OmegaConfBaseException, Refused) as error:
         if show_tracebacks:
@@ -53,6 +53,11 @@ def one_line_errors() -> Iterator[None]:
         said = f"error: {error.filename} cannot be written: {error.strerror}; give another hydra.run.dir"
         print(said, file=sys.stderr)
         sys.exit(2)
+
+
+def unwritten(arguments: list[str]) -> str:
+    sweep = "-m" in arguments or "--multirun" in arguments
+    return "-m resume=latest goes on with what is not complete" if sweep else "there was nothing to write yet"
 
 
 def no_room_is_told_once(hook: threading.ExceptHookArgs) -> None:
@@ -79,7 +84,8 @@ def unknown_key(full_key: str, siblings: list[str]) -> str:
     group = full_key.rpartition(".")[0]
     names = [f"{group}.{name}" if group else str(name) for name in siblings]
     near = get_close_matches(full_key, names, n=1)
-    return f"there is no key {full_key}; " + (f"did you mean {near[0]}?" if near else f"there are {', '.join(names)}")
+    others = f"there are {', '.join(names)}" if names else f"+{full_key}=VALUE adds it"
+    return f"there is no key {full_key}; " + (f"did you mean {near[0]}?" if near else others)
 
 
 def quote_files(arguments: list[str]) -> list[str]:

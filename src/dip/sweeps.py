@@ -7,6 +7,7 @@ from statistics import mean
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.utils import JobReturn
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 from yaml import safe_load
@@ -64,10 +65,16 @@ def of_all_jobs(arguments: list[str]) -> list[str]:
 
 
 class Memory(Callback):
-    """multirun.yaml in the sweep's folder: the command, for resume=. Not every sweeper of Hydra writes it."""
+    """What of a sweep is kept: multirun.yaml in its folder, the command for resume=, which not every sweeper writes.
+
+    Of a run that has ended Hydra keeps the configurations, in memory and to the end; these are let go.
+    """
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         write(Path(config.hydra.sweep.dir, "multirun.yaml"), OmegaConf.to_yaml(config))
+
+    def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
+        job_return.cfg = job_return.hydra_cfg = None
 
 
 def threads_of_a_job(launcher: DictConfig) -> int | None:
