@@ -1,5 +1,6 @@
 """Sweeps through Hydra's own launchers and sweepers: real processes, kills and signals."""
 
+import itertools
 import json
 import os
 import pickle
@@ -205,16 +206,24 @@ def test_a_sweep_that_was_killed_runs_what_is_missing(command, tmp_path, keys):
     assert sorted(path.name for path in sweep.iterdir()) == ["multirun.yaml", "seed=0", "seed=1", "seed=2"]
 
 
-def test_with_joblib_jobs_share_the_cores_and_an_impossible_one_stops_no_other(command, tmp_path, keys):
-    sweep = tmp_path / "sweep"
-    launcher = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]
-    result = command("-m", *keys, "model.depth=1,30", *launcher, f"hydra.sweep.dir={sweep}")
+def test_with_joblib_jobs_share_the_cores_and_one_that_fails_stops_no_other(command, tmp_path, keys, monkeypatch):
+    (tmp_path / "faulty.py").write_text("def loss(output, target, mask):\n    return 1 / 0\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    differ = ["loss._target_=faulty.loss,dip.losses.masked_mse", "model.depth=30,1"]
+    launcher = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2", f"hydra.sweep.dir={tmp_path}/sweep"]
+    result = command("-m", *keys, *differ, *launcher)
     assert result.returncode == 2
-    assert result.stderr.splitlines()[-1].startswith(f"error: {sweep}/model.depth=30: ")
-    assert "is too small for model.depth=30" in (sweep / "model.depth=30" / "train.log").read_text()
-    assert metrics(sweep / "model.depth=1")["steps"] == 3
-    cfg = OmegaConf.load(sweep / "model.depth=1" / "config.yaml")
-    assert cfg.threads == max((os.cpu_count() or 1) // 2, 1)
+    impossible, finished, also_impossible, faulty = (
+        tmp_path / "sweep" / f"loss._target_={loss},model.depth={depth}"
+        for loss, depth in itertools.product(("dip.losses.masked_mse", "faulty.loss"), (30, 1))
+    )
+    assert result.stderr.splitlines()[-1].startswith(f"error: {also_impossible}: ")
+    assert "error: " in (also_impossible / "train.log").read_text()
+    assert "is too small for model.depth=30" in (impossible / "train.log").read_text()
+    assert "Traceback" not in (impossible / "train.log").read_text()
+    assert "ZeroDivisionError: division by zero" in (faulty / "train.log").read_text()
+    assert metrics(finished)["steps"] == 3
+    assert OmegaConf.load(finished / "config.yaml").threads == max((os.cpu_count() or 1) // 2, 1)
 
 
 def test_a_job_of_submitit_that_is_pre_empted_is_started_again_and_goes_on(tmp_path, keys):
@@ -286,7 +295,11 @@ def test_ray_runs_jobs_on_two_nodes(tmp_path, keys):
         cluster.add_node(num_cpus=1)
         sweep = tmp_path / "sweep"
         ray = ["hydra/launcher=ray", f"hydra.launcher.ray.init.address='{cluster.address}'"]
-        ray += ["+hydra.launcher.ray.remote.num_cpus=1", f"hydra.sweep.dir={sweep}"]
+        ray += [
+            "+hydra.launcher.ray.init.object_store_memory=null",
+            "+hydra.launcher.ray.remote.num_cpus=1",
+            f"hydra.sweep.dir={sweep}",
+        ]
         process = start(tmp_path, "-m", *keys, "seed=0,1", *ray)
         _, said = process.communicate(timeout=600)
     finally:
