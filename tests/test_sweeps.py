@@ -10,16 +10,18 @@ import sys
 import time
 from pathlib import Path
 
+import joblib
 import pytest
 import torch
 from conftest import REPOSITORY, TINY
 from hydra import compose, initialize_config_dir
+from hydra.errors import MissingConfigException
 from omegaconf import OmegaConf
 from pytorch_lightning import Callback
 
 from dip.callbacks import Interruption
 from dip.checkpoints import LAST, read
-from dip.command import Interrupted, Refused
+from dip.command import Interrupted, Refused, one_line
 from dip.experiment import build, perform_job, repair, shared
 from dip.schema import job_folder, sweep_folder
 from dip.sweeps import check_objective, prepared, score, threads_of_a_job
@@ -76,6 +78,13 @@ def test_a_prepared_sweep_without_m_is_refused(command):
     )
 
 
+def test_a_plugin_that_is_not_installed_is_named_with_its_extra():
+    error = MissingConfigException("In 'hydra/config': Could not find 'hydra/sweeper/optuna'\n\nAvailable", "a", ())
+    assert one_line(error) == 'hydra/sweeper=optuna needs pip install -e ".[optuna]"'
+    error = MissingConfigException("In 'hydra/config': Could not find 'hydra/launcher/rai'\n\nAvailable", "a", ())
+    assert one_line(error) == "In 'hydra/config': Could not find 'hydra/launcher/rai' Available"
+
+
 def test_resume_is_the_command_that_the_sweep_was_begun_with(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(Refused, match="resume=latest: there is no sweep in outputs/"):
@@ -102,9 +111,9 @@ def test_every_prepared_sweep_turns_keys_that_there_are(preset):
 
 
 def test_the_jobs_of_a_launcher_share_the_cores(monkeypatch):
-    monkeypatch.setattr(os, "cpu_count", lambda: 8)
-    joblib = {jobs: threads_of_a_job(OmegaConf.create({"n_jobs": jobs})) for jobs in (1, 2, 3, 16, -1, -4)}
-    assert joblib == {1: 8, 2: 4, 3: 2, 16: 1, -1: 1, -4: 1}
+    monkeypatch.setattr(joblib, "cpu_count", lambda: 8)
+    shares = {jobs: threads_of_a_job(OmegaConf.create({"n_jobs": jobs})) for jobs in (1, 2, 3, 16, -1, -4)}
+    assert shares == {1: 8, 2: 4, 3: 2, 16: 1, -1: 1, -4: 1}
     submitit = [("LocalLauncher", None), ("LocalLauncher", 3), ("SlurmLauncher", None), ("SlurmLauncher", 3)]
     launchers = [OmegaConf.create({"_target_": name, "cpus_per_task": cpus}) for name, cpus in submitit]
     assert [threads_of_a_job(launcher) for launcher in launchers] == [1, 3, None, 3]
@@ -223,7 +232,7 @@ def test_with_joblib_jobs_share_the_cores_and_one_that_fails_stops_no_other(comm
     assert "Traceback" not in (impossible / "train.log").read_text()
     assert "ZeroDivisionError: division by zero" in (faulty / "train.log").read_text()
     assert metrics(finished)["steps"] == 3
-    assert OmegaConf.load(finished / "config.yaml").threads == max((os.cpu_count() or 1) // 2, 1)
+    assert OmegaConf.load(finished / "config.yaml").threads == max(joblib.cpu_count() // 2, 1)
 
 
 def test_a_job_of_submitit_that_is_pre_empted_is_started_again_and_goes_on(tmp_path, keys):

@@ -14,6 +14,12 @@ from hydra.errors import HydraException, OverrideParseException
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException, ValidationError
 
 log = logging.getLogger(__name__)
+EXTRAS = {
+    "hydra/launcher/submitit_slurm": "slurm",
+    "hydra/launcher/submitit_local": "slurm",
+    "hydra/launcher/ray": "ray",
+    "hydra/sweeper/optuna": "optuna",
+}
 show_tracebacks = os.environ.get("HYDRA_FULL_ERROR") == "1"  # for whoever looks for a bug
 
 
@@ -77,7 +83,11 @@ def one_line(error: BaseException) -> str:
         return f"{error.full_key}: {said}" if isinstance(error, ValidationError) and error.full_key else said
     if isinstance(error, OverrideParseException):
         return f"cannot read {error.override}: write key=value, and a value with special characters as 'key=\"value\"'"
-    return " ".join(str(error).split("\nConfig search path")[0].split())
+    said = " ".join(str(error).split("\nConfig search path")[0].split())
+    for plugin, extra in EXTRAS.items():
+        if f"Could not find '{plugin}'" in said:
+            return f'{"=".join(plugin.rsplit("/", maxsplit=1))} needs pip install -e ".[{extra}]"'
+    return said
 
 
 def unknown_key(full_key: str, siblings: list[str]) -> str:

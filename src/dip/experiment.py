@@ -130,7 +130,7 @@ def restore_all(cfg: DictConfig, folder: Path, go_on: bool) -> dict[str, Any]:
     """Repairs each picture of a folder or pattern, in a folder of its own below `folder`; returns their metrics.
 
     One that fails is told of and left out, and Refused is raised at the end. One that a run beside this one has
-    repaired already, from the same files and in the same way, is skipped.
+    repaired already, from the same files and in the same way, is not repaired again.
     """
     cfg.trainer.precision = precision(cfg.trainer.precision, cfg.trainer.accelerator)  # as in what is compared
     each = refusing(batch.pictures, cfg.data.image, cfg.data.get("mask"), cfg.data.get("truth"))

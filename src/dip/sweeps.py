@@ -1,6 +1,5 @@
 """What a sweep needs besides Hydra: folders that are found again, a command that is remembered, a search's score."""
 
-import os
 import re
 from pathlib import Path
 from statistics import mean
@@ -80,11 +79,13 @@ class Memory(Callback):
 def threads_of_a_job(launcher: DictConfig) -> int | None:
     """How many threads each of the jobs has that a launcher runs at once, so that together they have no more than the
     cores; None where it runs one, or sees to it itself."""
+    import joblib  # so that help does not wait for it
+
     if "cpus_per_task" in launcher:  # submitit; its local one starts all jobs at once
         return launcher.cpus_per_task or (1 if "Local" in launcher._target_ else None)
     if "n_jobs" not in launcher:
         return None
-    cores = os.cpu_count() or 1
+    cores = joblib.cpu_count()  # that this process may use
     jobs = launcher.n_jobs if launcher.n_jobs > 0 else max(cores + 1 + launcher.n_jobs, 1)
     return max(cores // jobs, 1)
 
