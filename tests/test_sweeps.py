@@ -36,13 +36,13 @@ def keys(photograph, mask):
     return [*TINY, f"data.image={photograph}", f"data.mask={mask}", f"data.truth={photograph}"]
 
 
-def start(folder, *arguments):
-    return subprocess.Popen([sys.executable, TRAIN, *arguments], cwd=folder, stderr=subprocess.PIPE, text=True)
+def start(folder, *arguments, stderr=subprocess.PIPE):
+    return subprocess.Popen([sys.executable, TRAIN, *arguments], cwd=folder, stderr=stderr, text=True)
 
 
 def wait_for(path, process):
     while not path.exists():
-        assert process.poll() is None, process.stderr.read()
+        assert process.poll() is None, process.stderr and process.stderr.read()
         time.sleep(0.01)
 
 
@@ -284,7 +284,8 @@ def test_two_launches_at_once_share_no_folder(tmp_path, keys):
 @pytest.mark.slow
 def test_memory_stays_flat_over_fifty_jobs(tmp_path, keys):
     sweep = tmp_path / "sweep"
-    process = start(tmp_path, "-m", *keys, "seed=range(50)", f"hydra.sweep.dir={sweep}")
+    said = (tmp_path / "said").open("w")  # more than a pipe holds
+    process = start(tmp_path, "-m", *keys, "seed=range(50)", f"hydra.sweep.dir={sweep}", stderr=said)
     memory = {}
     for jobs in (5, 50):
         wait_for(sweep / f"seed={jobs - 1}" / "metrics.json", process)
