@@ -341,6 +341,7 @@ class Callbacks:
     uncertainty: Target | None
     results: Results
     animation: Animation | None
+    overview: Target | None
     checkpoint: Checkpoint
 
 
