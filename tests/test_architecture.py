@@ -30,7 +30,9 @@ GRAPH = {
     "checkpoints": {"files", "callbacks", "data"},
     "resume": set(),
     "schema": set(),
-    "command": set(),
+    "plots": set(),
+    "report": {"files", "plots"},
+    "command": {"report"},
     "experiment": {
         *{"files", "batch", "callbacks", "checkpoints", "command", "data", "formats", "module", "resume"},
         "supervision",

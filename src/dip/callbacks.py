@@ -463,7 +463,9 @@ class Overview(Callback):
         if not self.turned or measured["stopped_by"] == "interrupt":
             return  # nothing is final yet
         # No seconds: a run that was killed and went on has the same curves as one that was not.
-        final = {f"final/{key}": value for key, value in measured.items() if is_number(value) and key != "seconds"}
+        measures = [key for key, value in measured.items() if is_number(value) and key != "seconds"]
+        measures.sort(key=lambda key: not key.startswith(("psnr", "ssim")))  # the page shows the first five
+        final = {f"result/{key}": measured[key] for key in measures}
         for logger in trainer.loggers:
             if isinstance(logger, TensorBoardLogger):
                 logger.log_hyperparams(self.turned, final, trainer.global_step)

@@ -25,7 +25,7 @@ from dip.files import write
 
 # The measures that say something of the hole, best first; where the runs have none of them, nothing says which is best.
 QUALITY = {"psnr_hole": "PSNR in the hole, dB", "psnr_held_out": "PSNR of held-out pixels, dB"}
-FITTED = {"psnr_known": "PSNR of known pixels, dB", "loss": "loss"}
+MEASURES = QUALITY | {"psnr_known": "PSNR of known pixels, dB", "loss": "loss"}
 ORDER = [
     *("psnr_hole", "ssim_hole", "psnr_composite", "psnr_all", "psnr_held_out", "psnr_known", "loss", "best_step"),
     *("steps", "seconds", "stopped_by"),
@@ -155,7 +155,7 @@ def differing(runs: Sequence[Run]) -> list[str]:
             for partner in PARTNERS
         }
         found = [key for key in found if len(pairs.get(key, ())) != len(values(configs, "data.image"))]
-    return found
+    return sorted(found, key=lambda key: (not key.startswith("data."), key == "seed"))
 
 
 def values(configs: Sequence[dict[str, Any]], key: str) -> set[str]:
@@ -216,13 +216,12 @@ def as_markdown(folder: Path, runs: Sequence[Run], table: Sequence[Column]) -> s
 def best_lines(runs: Sequence[Run]) -> list[str]:
     """The best run of each picture, a line each."""
     quality = judged_by(runs)
-    if quality not in QUALITY:
+    if quality is None or quality not in QUALITY:
         return ["Nothing says which run is best: there is no truth (data.truth) to compare with."]
-    sheets = [sheet for sheet in by_picture(runs) if sheet]
-    found = [sheet[0] for sheet in sheets if quality in sheet[0].metrics]
-    heads = [f"{picture_of(run, runs)}: " if len(sheets) > 1 else "" for run in found]
+    found = [sheet[0] for sheet in by_picture(runs)]
+    heads = [f"{picture_of(run, runs)}: " if len(found) > 1 else "" for run in found]
     return [
-        f"- {head}{run.name}, {readable(run.metrics[quality], quality)} ({QUALITY[quality]})"
+        f"- {head}{caption(run, turned(runs), quality)} ({QUALITY[quality].removesuffix(', dB')}, {run.name})"
         for head, run in zip(heads, found, strict=True)
     ]
 
@@ -230,8 +229,7 @@ def best_lines(runs: Sequence[Run]) -> list[str]:
 def judged_by(runs: Sequence[Run]) -> str | None:
     """The first of the measures that every run with a result has."""
     done = [run for run in runs if run.metrics]
-    measures = [*QUALITY, *FITTED]
-    return next((key for key in measures if done and all(key in run.metrics for run in done)), None)
+    return next((key for key in MEASURES if done and all(key in run.metrics for run in done)), None)
 
 
 def by_picture(runs: Sequence[Run]) -> list[list[Run]]:
@@ -242,7 +240,7 @@ def by_picture(runs: Sequence[Run]) -> list[list[Run]]:
             masked = run.folder / "masked.png"
             sheets.setdefault(sha256(masked.read_bytes()).hexdigest() if masked.exists() else "", []).append(run)
     quality = judged_by(runs)
-    if quality not in QUALITY:
+    if quality is None or quality not in QUALITY:
         return list(sheets.values())
     return [sorted(sheet, key=lambda run: run.metrics[quality], reverse=True) for sheet in sheets.values()]
 
@@ -319,7 +317,7 @@ def effects(runs: Sequence[Run]) -> list[dict[str, Any]]:
     quality = judged_by(runs)
     if quality is None:
         return []
-    title = (QUALITY | FITTED)[quality]
+    title = MEASURES[quality]
     done = [run for run in runs if run.metrics]
     curves = {run.name: line for run in done for line in curve(events_of(run), quality, "")}
     found = []
@@ -363,25 +361,29 @@ def levelled(runs: Sequence[Run], quality: str) -> list[float]:
 
 def sheets(runs: Sequence[Run]) -> list[dict[str, Any]]:
     """For each damaged picture itself, the truth and the baseline, and what every run made of it, the best first."""
-    quality = judged_by(runs)
-    knobs = [key for key in differing(runs) if not key.startswith("data.")]
     found = []
     for sheet in by_picture(runs):
-        given = [
-            (PICTURES[name], embedded(sheet[0].folder / f"{name}.png", SHEET_SIDE)) for name in ("masked", "truth")
+        best, baseline = sheet[0], sheet[0].metrics.get("baseline.psnr_hole")
+        labels = {name: PICTURES[name] for name in ("masked", "truth", "biharmonic")}
+        labels["biharmonic"] += f": {baseline:.2f} dB" if baseline is not None else ""
+        given = [(label, embedded(best.folder / f"{name}.png", SHEET_SIDE)) for name, label in labels.items()]
+        captions = (caption(run, turned(runs), judged_by(runs)) for run in sheet)
+        made = [
+            (said, embedded(run.folder / "composite.png", SHEET_SIDE))
+            for run, said in zip(sheet, captions, strict=True)
         ]
-        baseline = sheet[0].metrics.get("baseline.psnr_hole")
-        said = PICTURES["biharmonic"] + (f": {baseline:.2f} dB" if baseline is not None else "")
-        given.append((said, embedded(sheet[0].folder / "biharmonic.png", SHEET_SIDE)))
-        made = [(caption(run, knobs, quality), embedded(run.folder / "composite.png", SHEET_SIDE)) for run in sheet]
-        found.append({"picture": picture_of(sheet[0], runs), "pictures": [pair for pair in given + made if pair[1]]})
+        found.append({"picture": picture_of(best, runs), "pictures": [pair for pair in given + made if pair[1]]})
     return found
 
 
+def turned(runs: Sequence[Run]) -> list[str]:
+    return [key for key in differing(runs) if not key.startswith("data.")]
+
+
 def caption(run: Run, knobs: Sequence[str], quality: str | None) -> str:
-    turned = ", ".join(f"{knob.rpartition('.')[2]}={named(knob, run.config.get(knob))}" for knob in knobs)
-    measure = f"{readable(run.metrics[quality], quality)}{' dB' if 'psnr' in quality else ''}" if quality else ""
-    return f"{turned or run.name}: {measure}"
+    said = ", ".join(f"{knob.rpartition('.')[2]}={named(knob, run.config.get(knob))}" for knob in knobs)
+    measure = f": {readable(run.metrics[quality], quality)}" if quality else ""
+    return f"{said or run.name}{measure}{' dB' if quality and 'psnr' in quality else ''}"
 
 
 def settings(runs: Sequence[Run]) -> str:
