@@ -42,6 +42,14 @@ def sweep(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def single(sweep) -> Path:
+    """The folder of a single run with a report of its own."""
+    run = next(sweep.glob("0_*"))
+    subprocess.run([sys.executable, REPOSITORY / "scripts" / "report.py", run], check=True, capture_output=True)
+    return run
+
+
+@pytest.fixture(scope="session")
 def chromium() -> Iterator[Browser]:
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])  # root has no sandbox
@@ -120,10 +128,8 @@ def check_pictures(page: Page) -> None:
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_a_telephone_shows_it_without_scrolling_aside(sweep, visit, scheme):
-    run = next(sweep.glob("0_*"))
-    subprocess.run([sys.executable, REPOSITORY / "scripts" / "report.py", run], check=True, capture_output=True)
-    for report in (sweep / "report.html", run / "report.html"):
+def test_a_telephone_shows_it_without_scrolling_aside(sweep, single, visit, scheme):
+    for report in (sweep / "report.html", single / "report.html"):
         page = visit(report.as_uri(), width=400, scheme=scheme)
         assert page.evaluate("document.documentElement.scrollWidth") == 400
         # The text of page and plots stands out from the paper.
@@ -138,10 +144,8 @@ def lightness(page: Page, selector: str, key: str) -> float:
     return sum(map(int, re.findall(r"\d+", colour)[:3])) / 3
 
 
-def test_the_slider_of_a_single_run_moves_by_keyboard_and_by_mouse(sweep, visit):
-    run = next(sweep.glob("0_*"))
-    subprocess.run([sys.executable, REPOSITORY / "scripts" / "report.py", run], check=True, capture_output=True)
-    page = visit((run / "report.html").as_uri())
+def test_the_slider_of_a_single_run_moves_by_keyboard_and_by_mouse(single, visit):
+    page = visit((single / "report.html").as_uri())
     shown = "getComputedStyle(document.querySelector('.after')).clipPath"
     assert page.evaluate(shown) == "inset(0px 0px 0px 50%)"
     page.get_by_role("slider").focus()

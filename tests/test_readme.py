@@ -26,9 +26,11 @@ def test_all_commands_are_known_here():
         "pytest",
         'pip install -e ".[monai]"',
         "tensorboard --logdir outputs --samples_per_plugin images=100",
+        "python scripts/report.py outputs/example",  # test_report
         "python scripts/benchmark.py --size 384x256",  # test_benchmark
         "python scripts/evaluate.py outputs/evaluate/default",  # test_evaluate
         "python scripts/kill_and_resume.py --kills 30",  # test_resume
+        "python scripts/compare.py main HEAD",  # test_compare
     ]
     assert len(TRAINING) >= 8
 
