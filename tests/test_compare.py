@@ -30,7 +30,7 @@ def compare(tmp_path):
     )
     git("commit", "--all", "--message", "Twice the loss")
     git("tag", "after")
-    losses.write_text("raise RuntimeError('broken')\n")
+    (tmp_path / "code" / "train.py").write_text("raise RuntimeError('broken')\n")
     git("commit", "--all", "--message", "Broken")
     git("tag", "broken")
 

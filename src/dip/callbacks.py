@@ -442,19 +442,19 @@ class Results(Callback):
 class Overview(Callback):
     """TensorBoard's other tabs: the configuration as text, curves of hole and known pixels in one chart, and HParams.
 
-    `turned` is what HParams shows beside the final measures: the keys in which a run differs from others, and their
-    values, plain ones; without any of them it shows nothing. Stands after the callback that measures.
+    `configuration` is set before training, and so is `turned`: what HParams shows beside the final measures, the keys
+    that a sweep turns and their values, plain ones; without any it shows nothing. Stands after the one that measures.
     """
 
-    turned: dict[str, Any]
+    configuration: str
 
     def __init__(self) -> None:
-        self.turned = {}
+        self.turned: dict[str, Any] = {}
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        configuration = Path(trainer.default_root_dir, "config.yaml").read_text()
+        code = indent(self.configuration, 4 * " ")  # in Markdown
         for board in boards(trainer):
-            board.add_text("configuration", indent(configuration, 4 * " "), trainer.global_step)  # Markdown for code
+            board.add_text("configuration", code, trainer.global_step)
             if trainer.global_step == 0:
                 board.add_custom_scalars(CHARTS)
 

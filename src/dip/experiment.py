@@ -278,11 +278,13 @@ def build(cfg: DictConfig, folder: Path, data: SingleSample | None = None, go_on
             callback.reached = reach(prior, data.sample)
         if isinstance(callback, Results):
             callback.check(data.damaged.picture)
-        if isinstance(callback, Overview) and not go_on:
-            callback.turned = turned()
     done = steps_done(prior, data.sample, folder) if go_on else None
     cfg = cfg.copy()
     cfg.trainer.precision = precision(cfg.trainer.precision, cfg.trainer.accelerator)
+    for callback in callbacks:
+        if isinstance(callback, Overview):
+            callback.configuration = OmegaConf.to_yaml(cfg, resolve=True)
+            callback.turned = {} if go_on else turned()  # its checkpoint knows what it was begun with
     trainer = construct(
         cfg,
         "trainer",
@@ -299,13 +301,13 @@ def build(cfg: DictConfig, folder: Path, data: SingleSample | None = None, go_on
 
 
 def turned() -> dict[str, Any]:
-    """The keys that a sweep turns, or of a single run those of the command line, and their values in this run."""
-    if not HydraConfig.initialized():
+    """The keys that a sweep turns, and their values in this run; nothing in a single run."""
+    if not HydraConfig.initialized() or HydraConfig.get().mode is not RunMode.MULTIRUN:
         return {}
     hydra = HydraConfig.get()
     keys = {str(key) for key in hydra.sweeper.get("params") or ()}
-    begun = Path(hydra.sweep.dir, "multirun.yaml")  # all values of a key: those of this run are in hydra.overrides
-    if hydra.mode is RunMode.MULTIRUN and begun.exists():
+    begun = Path(hydra.sweep.dir, "multirun.yaml")  # Hydra's basic sweeper keeps all values of a key there
+    if begun.exists():
         given = parsed(OmegaConf.load(begun).hydra.overrides.task)
         keys |= {override.get_key_element() for override in given if override.is_sweep_override()}
     own = parsed(hydra.overrides.task)

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 INK = "#010203"  # becomes the colour of the page's text
 # Legible on white and on black, and in order also for eyes that tell red from green badly.
 SCALE = LinearSegmentedColormap.from_list("scale", ["#1487dd", "#a866c9", "#e8622c"])
-STYLE = {
+STYLE: dict[Any, Any] = {
     **{"font.size": 10, "svg.fonttype": "none", "svg.hashsalt": "dip"},
     **{"axes.spines.top": False, "axes.spines.right": False},
     **dict.fromkeys(("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"), INK),

@@ -216,7 +216,7 @@ def as_markdown(folder: Path, runs: Sequence[Run], table: Sequence[Column]) -> s
 def best_lines(runs: Sequence[Run]) -> list[str]:
     """The best run of each picture, a line each."""
     quality = judged_by(runs)
-    if quality is None or quality not in QUALITY:
+    if quality not in QUALITY:
         return ["Nothing says which run is best: there is no truth (data.truth) to compare with."]
     found = [sheet[0] for sheet in by_picture(runs)]
     heads = [f"{picture_of(run, runs)}: " if len(found) > 1 else "" for run in found]
@@ -226,10 +226,10 @@ def best_lines(runs: Sequence[Run]) -> list[str]:
     ]
 
 
-def judged_by(runs: Sequence[Run]) -> str | None:
-    """The first of the measures that every run with a result has."""
+def judged_by(runs: Sequence[Run]) -> str:
+    """The first of the measures that every run with a result has, "" where there is none."""
     done = [run for run in runs if run.metrics]
-    return next((key for key in MEASURES if done and all(key in run.metrics for run in done)), None)
+    return next((key for key in MEASURES if done and all(key in run.metrics for run in done)), "")
 
 
 def by_picture(runs: Sequence[Run]) -> list[list[Run]]:
@@ -240,7 +240,7 @@ def by_picture(runs: Sequence[Run]) -> list[list[Run]]:
             masked = run.folder / "masked.png"
             sheets.setdefault(sha256(masked.read_bytes()).hexdigest() if masked.exists() else "", []).append(run)
     quality = judged_by(runs)
-    if quality is None or quality not in QUALITY:
+    if quality not in QUALITY:
         return list(sheets.values())
     return [sorted(sheet, key=lambda run: run.metrics[quality], reverse=True) for sheet in sheets.values()]
 
@@ -315,7 +315,7 @@ def own_plots(run: Run) -> list[str]:
 def effects(runs: Sequence[Run]) -> list[dict[str, Any]]:
     """For each knob a plot of what its values result in, and one of the curves in the colours of the values."""
     quality = judged_by(runs)
-    if quality is None:
+    if not quality:
         return []
     title = MEASURES[quality]
     done = [run for run in runs if run.metrics]
@@ -380,10 +380,10 @@ def turned(runs: Sequence[Run]) -> list[str]:
     return [key for key in differing(runs) if not key.startswith("data.")]
 
 
-def caption(run: Run, knobs: Sequence[str], quality: str | None) -> str:
+def caption(run: Run, knobs: Sequence[str], quality: str) -> str:
     said = ", ".join(f"{knob.rpartition('.')[2]}={named(knob, run.config.get(knob))}" for knob in knobs)
     measure = f": {readable(run.metrics[quality], quality)}" if quality else ""
-    return f"{said or run.name}{measure}{' dB' if quality and 'psnr' in quality else ''}"
+    return f"{said or run.name}{measure}{' dB' if 'psnr' in quality else ''}"
 
 
 def settings(runs: Sequence[Run]) -> str:
