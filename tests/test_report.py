@@ -56,7 +56,7 @@ def test_the_table_has_the_knobs_that_differ_all_measures_and_what_failed(leave,
     assert [row["state"] for row in table] == ["max_steps", "max_steps", "no result: too | small"]
     markdown = (tmp_path / "sweep" / "report.md").read_text()
     assert "| 10_ | 9 | no result: too \\| small | - | - | - |" in markdown
-    assert "- depth=4: 24.00 dB (PSNR in the hole, 1_)" in markdown
+    assert "Best. By PSNR in the hole:\n\n- depth=4: 24.00 dB\n" in markdown
 
 
 def test_a_page_needs_nothing_beside_it(leave, tmp_path):
@@ -111,12 +111,21 @@ def test_each_picture_has_its_best_and_none_hides_a_knob(leave, tmp_path):
     assert "- b: depth=4: 32.00 dB" in markdown
 
 
+def test_a_run_that_has_diverged_is_never_the_best(leave, tmp_path):
+    for number, quality in enumerate((float("nan"), 20.0, float("inf"))):
+        leave(f"{number}", {"optimizer.lr": 10.0**-number}, psnr_hole=quality)
+    write_report(tmp_path / "sweep")
+    markdown = (tmp_path / "sweep" / "report.md").read_text()
+    assert "- lr=0.1: 20.00 dB" in markdown
+    assert "| 0 | 1 | max_steps | nan | 3 |" in markdown
+
+
 def test_without_the_truth_nothing_is_called_the_best(leave, tmp_path):
     leave("0", {"seed": 0}, psnr_known=30.0)
     leave("1", {"seed": 1}, psnr_known=40.0)
     write_report(tmp_path / "sweep")
     assert "Nothing says which run is best" in (tmp_path / "sweep" / "report.md").read_text()
-    assert "&#9733;" not in (tmp_path / "sweep" / "report.html").read_text()
+    assert '<tr class="best' not in (tmp_path / "sweep" / "report.html").read_text()
 
 
 def test_several_pictures_are_reported_by_those_that_failed_as_well(leave, tmp_path):

@@ -7,6 +7,7 @@ import csv
 import io
 import json
 import logging
+import math
 import re
 from base64 import b64encode
 from collections.abc import Iterator, Sequence
@@ -210,20 +211,20 @@ def as_markdown(folder: Path, runs: Sequence[Run], table: Sequence[Column]) -> s
     rows = [[readable(cell(run, column), column.key) for column in table] for run in runs]
     lines = [[column.key for column in table], ["---"] * len(table), *rows]
     text = ["| " + " | ".join(entry.replace("|", "\\|") for entry in line) + " |" for line in lines]
-    return "\n".join([f"# {folder.resolve().name}", "", *text, "", *best_lines(runs), *remarks(folder)]) + "\n"
+    said, *best = best_lines(runs)
+    found = [f"Best. {said}", "", *(f"- {line}" for line in best), *(f"- {remark}" for remark in remarks(folder))]
+    return "\n".join([f"# {folder.resolve().name}", "", *text, "", *found]) + "\n"
 
 
 def best_lines(runs: Sequence[Run]) -> list[str]:
-    """The best run of each picture, a line each."""
+    """By what the runs are judged, and the best of each picture, a line each."""
     quality = judged_by(runs)
     if quality not in QUALITY:
         return ["Nothing says which run is best: there is no truth (data.truth) to compare with."]
     found = [sheet[0] for sheet in by_picture(runs)]
     heads = [f"{picture_of(run, runs)}: " if len(found) > 1 else "" for run in found]
-    return [
-        f"- {head}{caption(run, turned(runs), quality)} ({QUALITY[quality].removesuffix(', dB')}, {run.name})"
-        for head, run in zip(heads, found, strict=True)
-    ]
+    lines = [head + caption(run, turned(runs), quality) for head, run in zip(heads, found, strict=True)]
+    return [f"By {MEASURES[quality].removesuffix(', dB')}:", *lines]
 
 
 def judged_by(runs: Sequence[Run]) -> str:
@@ -242,7 +243,12 @@ def by_picture(runs: Sequence[Run]) -> list[list[Run]]:
     quality = judged_by(runs)
     if quality not in QUALITY:
         return list(sheets.values())
-    return [sorted(sheet, key=lambda run: run.metrics[quality], reverse=True) for sheet in sheets.values()]
+    return [sorted(sheet, key=lambda run: finite(run, quality), reverse=True) for sheet in sheets.values()]
+
+
+def finite(run: Run, quality: str) -> float:
+    """The measure, or less than all others in a run that has diverged."""
+    return run.metrics[quality] if math.isfinite(run.metrics[quality]) else -math.inf
 
 
 def picture_of(run: Run, runs: Sequence[Run]) -> str:
@@ -318,7 +324,7 @@ def effects(runs: Sequence[Run]) -> list[dict[str, Any]]:
     if not quality:
         return []
     title = MEASURES[quality]
-    done = [run for run in runs if run.metrics]
+    done = [run for run in runs if run.metrics and math.isfinite(run.metrics[quality])]
     curves = {run.name: line for run in done for line in curve(events_of(run), quality, "")}
     found = []
     for knob in questions(done):
