@@ -3,6 +3,7 @@
 The screenshots are kept in the tests' temporary folder.
 """
 
+import fcntl
 import os
 import re
 import shutil
@@ -18,27 +19,33 @@ from PIL import Image
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-pytestmark = [
-    pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium: apt-get install chromium"),
-    pytest.mark.xdist_group("browser"),
-]
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium: apt-get install chromium")
 
 
 @pytest.fixture(scope="session")
 def sweep(tmp_path_factory) -> Path:
-    """The folder of a sweep over two depths and two kernels, and of two jobs that fail."""
-    folder = tmp_path_factory.mktemp("sweep")
+    """The folder of a sweep over two depths and two kernels, and of two jobs that fail; made by the first who asks."""
+    own = tmp_path_factory.getbasetemp()
+    folder = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "browser"
+    folder.mkdir(exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (folder / "sweep").exists():
+            run_sweep(folder)
+    return folder / "sweep"
+
+
+def run_sweep(folder: Path) -> None:
     Image.effect_mandelbrot((40, 32), (-2, -1.2, 1, 1.2), 60).convert("RGB").save(folder / "picture.png")
     mask = Image.new("L", (40, 32), "white")
     mask.paste(0, (20, 8, 30, 16))
     mask.save(folder / "mask.png")
     data = ["data.image=picture.png", "data.mask=mask.png", "data.truth=picture.png", "trainer.max_steps=20"]
-    command = [sys.executable, REPOSITORY / "train.py", "-m", *TINY, *data, "hydra.sweep.dir=sweep"]
     swept = ["model.depth=1,2,9", "model.decoder_kernel=3,5"]  # the last of the values of a key counts
-    result = subprocess.run([*command, *swept], cwd=folder, capture_output=True, text=True, check=False)
+    command = [sys.executable, REPOSITORY / "train.py", "-m", *TINY, *data, *swept, "hydra.sweep.dir=sweep"]
+    result = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     assert result.returncode == 2, result.stderr
     assert result.stderr.splitlines()[-1].startswith("report of 4 runs with results and 2 without: ")
-    return folder / "sweep"
 
 
 @pytest.fixture(scope="session")
