@@ -46,6 +46,7 @@ def test_training_commands_run(command, photograph, mask, tmp_path, arguments):
     result = command(*arguments, *(SHORT[:1] if data else SHORT))
     assert result.returncode == 0, result.stderr
     assert list((tmp_path / "outputs").rglob("inpainted.png"))
+    assert bool(list((tmp_path / "outputs").glob("*/*/report.html"))) == ("-m" in arguments)
 
 
 def test_make_lists_and_knows_its_verbs():
