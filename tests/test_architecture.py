@@ -32,6 +32,9 @@ GRAPH = {
     "schema": set(),
     "command": set(),
     "sweeps": {"command", "files", "schema"},
+    "plots": set(),
+    "report": {"files", "plots"},
+    "command": {"report"},
     "experiment": {
         *{"files", "batch", "callbacks", "checkpoints", "command", "data", "formats", "module", "resume"},
         *{"supervision", "sweeps"},

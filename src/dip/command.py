@@ -1,5 +1,6 @@
 """What the command line adds to Hydra: file names as they are, and bad input refused in one line."""
 
+import atexit
 import logging
 import os
 import re
@@ -9,8 +10,12 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
 
 from hydra.errors import HydraException, OverrideParseException
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException, ValidationError
 
 log = logging.getLogger(__name__)
@@ -96,6 +101,31 @@ def unknown_key(full_key: str, siblings: list[str]) -> str:
     near = get_close_matches(full_key, names, n=1)
     others = f"there are {', '.join(names)}" if names else f"+{full_key}=VALUE adds it"
     return f"there is no key {full_key}; " + (f"did you mean {near[0]}?" if near else others)
+
+
+class Report(Callback):
+    """Writes the report of a sweep at its end, whatever came of its jobs, and never changes the exit code."""
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        # Hydra tells of a sweep's end only where every job has succeeded; this is after Ctrl-C too.
+        atexit.register(report, Path(config.hydra.sweep.dir).resolve())
+
+
+def report(folder: Path) -> None:
+    """report.html and its tables in the sweep's folder; where that fails, one line about it."""
+    again = f"python scripts/report.py {folder}"
+    try:
+        from dip.report import jobs, write_report
+
+        said = write_report(folder) if jobs(folder) else None
+    except ImportError as error:
+        said = f"no report, since {error.name} is missing: pip install -e '.[report]' and {again}"
+    except Exception as error:
+        if show_tracebacks:
+            raise
+        said = f"no report: {type(error).__name__}: {' '.join(str(error).split())}; {again} tries it again"
+    if said is not None:
+        print(said, file=sys.stderr)  # and not to the log of a job that Ctrl-C has ended
 
 
 def quote_files(arguments: list[str]) -> list[str]:

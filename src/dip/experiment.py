@@ -5,7 +5,7 @@ import json
 import logging
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from textwrap import shorten
@@ -15,6 +15,8 @@ import pytorch_lightning as pl
 import torch
 from hydra.conf import HydraConf
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
 from hydra.errors import InstantiationException
 from hydra.types import RunMode
 from hydra.utils import get_object, instantiate
@@ -22,7 +24,7 @@ from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.accelerators import AcceleratorRegistry
 
 from dip import batch
-from dip.callbacks import Interruption, Results, Supervision
+from dip.callbacks import Interruption, Overview, Results, Supervision
 from dip.checkpoints import LAST, WholeFiles, fingerprint, read
 from dip.command import Interrupted, Refused, show_tracebacks
 from dip.data import Sample, SingleSample
@@ -335,6 +337,10 @@ def build(cfg: DictConfig, folder: Path, data: SingleSample | None = None, go_on
     done = steps_done(prior, data.sample, folder) if go_on else None
     cfg = cfg.copy()
     cfg.trainer.precision = precision(cfg.trainer.precision, cfg.trainer.accelerator)
+    for callback in callbacks:
+        if isinstance(callback, Overview):
+            callback.configuration = OmegaConf.to_yaml(cfg, resolve=True)
+            callback.turned = {} if go_on else turned()  # its checkpoint knows what it was begun with
     trainer = construct(
         cfg,
         "trainer",
@@ -348,6 +354,29 @@ def build(cfg: DictConfig, folder: Path, data: SingleSample | None = None, go_on
         enable_model_summary=False,
     )
     return Experiment(prior, data, trainer, callbacks, cfg, done)
+
+
+def turned() -> dict[str, Any]:
+    """The keys that a sweep turns, and their values in this run; nothing in a single run."""
+    if not HydraConfig.initialized() or HydraConfig.get().mode is not RunMode.MULTIRUN:
+        return {}
+    hydra = HydraConfig.get()
+    keys = {str(key) for key in hydra.sweeper.get("params") or ()}
+    begun = Path(hydra.sweep.dir, "multirun.yaml")  # Hydra's basic sweeper keeps all values of a key there
+    if begun.exists():
+        given = parsed(OmegaConf.load(begun).hydra.overrides.task)
+        keys |= {override.get_key_element() for override in given if override.is_sweep_override()}
+    own = parsed(hydra.overrides.task)
+    return {name: plain(override) for override in own if (name := override.get_key_element()) in keys or not keys}
+
+
+def parsed(overrides: Sequence[str]) -> list[Override]:
+    return OverridesParser.create().parse_overrides(list(overrides))
+
+
+def plain(override: Override) -> Any:
+    value = override.value()
+    return value if isinstance(value, bool | int | float) else str(value)
 
 
 def purge(done: int | None) -> dict[str, int]:

@@ -351,6 +351,7 @@ class Callbacks:
     uncertainty: Target | None
     results: Results
     animation: Animation | None
+    overview: Target | None
     checkpoint: Checkpoint
 
 
