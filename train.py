@@ -5,21 +5,22 @@ import sys
 import hydra
 from omegaconf import DictConfig
 
-from dip.command import one_line_errors, quote_files
+from dip.command import one_line_errors
 from dip.schema import register
+from dip.sweeps import prepared
 
 register()
 
 
 @hydra.main(config_path="configs", config_name="train", version_base="1.3")
-def train(cfg: DictConfig) -> None:
+def train(cfg: DictConfig) -> float | None:
     # Imports torch, so that help and refusals do not wait for it.
     from dip.experiment import run
 
-    run(cfg)
+    return run(cfg)
 
 
 if __name__ == "__main__":
-    sys.argv[1:] = quote_files(sys.argv[1:])
     with one_line_errors():
+        sys.argv[1:] = prepared(sys.argv[1:])
         train()

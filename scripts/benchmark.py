@@ -105,8 +105,8 @@ def published(sample: Sample, device: torch.device) -> Callable[[], Tensor]:
 def bare(experiment: Experiment) -> Callable[[], Tensor]:
     """(b): a function that trains one step of the experiment, without its trainer, and returns the output."""
     device = experiment.trainer.strategy.root_device
-    prior, (target, mask, _) = experiment.prior.to(device), experiment.data.sample
-    target, mask = target.to(device), mask.to(device)
+    prior, sample = experiment.prior.to(device), experiment.data.sample
+    target, mask = sample.target.to(device), sample.fitted.to(device)
     optimizer = prior.configure_optimizers()["optimizer"]
 
     def step() -> Tensor:

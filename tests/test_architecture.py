@@ -12,7 +12,7 @@ GRAPH = {
     "masks": {"formats", "images"},
     "holes": set(),
     "regions": set(),
-    "batch": set(),
+    "batch": {"resume"},
     "data": {"formats", "images", "masks", "regions"},
     "metrics": set(),
     "inputs": {"metrics"},
@@ -26,17 +26,22 @@ GRAPH = {
     "supervision": set(),
     "averages": set(),
     "module": {"averages", "data"},
-    "callbacks": {"files", "averages", "data", "formats", "images", "metrics", "module"},
+    "callbacks": {"files", "averages", "data", "formats", "images", "metrics", "module", "stopping"},
     "checkpoints": {"files", "callbacks", "data"},
+    "validation": set(),
+    "stopping": {"data", "metrics", "validation"},
     "resume": set(),
     "schema": set(),
-    "command": set(),
+    "sweeps": {"command", "files", "schema"},
+    "plots": set(),
+    "report": {"files", "plots"},
+    "command": {"report"},
     "experiment": {
         *{"files", "batch", "callbacks", "checkpoints", "command", "data", "formats", "module", "resume"},
-        "supervision",
+        *{"regions", "supervision", "sweeps"},
     },
 }
-HYDRA = {"batch", "schema", "command", "resume", "experiment"}
+HYDRA = {"batch", "schema", "command", "resume", "sweeps", "experiment"}
 
 
 def modules() -> dict[str, Path]:

@@ -130,4 +130,6 @@ def test_ctrl_c_between_many_pictures_and_going_on(config, tmp_path, photograph,
     for name in ("a.png", "b.png"):
         ours, theirs = (run / name / "output.png" for run in (tmp_path / "run", tmp_path / "other" / "whole"))
         assert ours.read_bytes() == theirs.read_bytes()
-    assert restore_all(saved, tmp_path / "run", go_on=True) == {}  # nothing is left to do
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "run").glob("*/*")}
+    assert set(restore_all(saved, tmp_path / "run", go_on=True)) == {"a.png", "b.png"}
+    assert before == {path: path.stat().st_mtime_ns for path in before}  # nothing is left to do

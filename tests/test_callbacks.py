@@ -1,4 +1,5 @@
 import json
+import signal
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -7,8 +8,10 @@ import torch
 from PIL import Image
 from pytorch_lightning import Callback
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
-from dip.callbacks import BackTracking, CudaGraph, Progress, WeightJitter, growing_steps
+from dip.callbacks import BackTracking, CudaGraph, Interruption, Overview, Progress, WeightJitter, growing_steps
+from dip.command import Interrupted
 from dip.experiment import build, repair
 from dip.module import DeepImagePrior
 
@@ -32,11 +35,52 @@ def test_tensorboard_shows_curves_and_the_picture_forming(config, tmp_path):
     events.Reload()
     assert set(events.Tags()["scalars"]) >= {"loss", "psnr_known", "psnr_hole"}
     assert [event.step for event in events.Scalars("psnr_hole")] == [1, 10, 20, 30]
-    assert {"masked", "supervision", "output", "composite"} == set(events.Tags()["images"])
+    assert {"masked", "supervision", "output", "composite", "animation"} == set(events.Tags()["images"])
     output = events.Images("output")
     assert [event.step for event in output] == sorted(growing_steps(30, 32))
     assert (output[0].width, output[0].height) == (40, 32)
     assert [event.step for event in events.Images("masked")] == [1]
+
+
+def test_tensorboard_shows_the_configuration_both_curves_in_one_chart_and_the_animation(config, tmp_path):
+    run(config(), tmp_path / "run")
+    events = EventAccumulator(str(tmp_path / "run")).Reload()
+    (text,) = events.Tensors("configuration/text_summary")
+    assert "    max_steps: 3" in text.tensor_proto.string_val[0].decode()
+    (layout,) = events.Tensors("custom_scalars__config__")
+    assert b"^psnr_" in layout.tensor_proto.string_val[0]
+    (gif,) = events.Images("animation")
+    assert gif.encoded_image_string == (tmp_path / "run" / "training.gif").read_bytes()
+    assert not hyperparameters(events)  # nothing is turned in a single run
+
+
+def hyperparameters(events):
+    """What HParams shows: the keys that a run was given and their values."""
+    if "_hparams_/session_start_info" not in events.summary_metadata:
+        return {}
+    content = events.summary_metadata["_hparams_/session_start_info"].plugin_data.content
+    given = HParamsPluginData.FromString(content).session_start_info.hparams
+    return {key: getattr(value, value.WhichOneof("kind")) for key, value in given.items()}
+
+
+def test_hparams_holds_what_is_turned_and_the_final_measures_once_the_run_is_at_its_end(config, tmp_path):
+    folder = tmp_path / "run"
+    experiment = build(config("trainer.max_steps=4"), folder)
+    (overview,) = [callback for callback in experiment.callbacks if isinstance(callback, Overview)]
+    (interruption,) = [callback for callback in experiment.callbacks if isinstance(callback, Interruption)]
+    overview.turned = {"model.depth": 2, "input": "noise"}
+    interruption.received = signal.SIGTERM  # ends it after its first step
+    with pytest.raises(Interrupted):
+        repair(experiment, folder)
+    assert not hyperparameters(EventAccumulator(str(folder)).Reload())
+    repair(build(config("trainer.max_steps=4"), folder, go_on=True), folder)
+    events = EventAccumulator(str(folder)).Reload()
+    assert hyperparameters(events) == {"model.depth": 2, "input": "noise"}
+    final = {tag: events.Scalars(tag)[-1] for tag in events.Tags()["scalars"] if tag.startswith("result/")}
+    assert final["result/psnr_hole"].value == pytest.approx(metrics(folder)["psnr_hole"])
+    assert {point.step for point in final.values()} == {4}
+    assert "result/seconds" not in final
+    assert not (folder / "hparams.yaml").exists()
 
 
 def test_the_animation_has_a_frame_for_each_growing_step_and_rests_on_the_last(config, tmp_path):

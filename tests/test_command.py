@@ -90,29 +90,48 @@ def test_an_odd_size_gives_a_result_of_that_size(command, tmp_path):
     assert "step 2 of 2" in (tmp_path / "run" / "train.log").read_text()
 
 
-def test_a_sweep_gives_each_run_a_folder_named_by_what_differs(command, tmp_path, photograph, mask):
-    result = command(
-        "-m",
-        *TINY,
-        "trainer.max_steps=1",
-        "model.depth=1,2",
-        f"data.image={photograph}",
-        f"data.mask={mask}",
-        f"hydra.sweep.dir={tmp_path}/sweep",
-    )
-    assert result.returncode == 0, result.stderr
-    folders = sorted(path.parent.name for path in (tmp_path / "sweep").glob("*/inpainted.png"))
-    assert len(folders) == 2
-    assert all(name.startswith(f"{job}_") for job, name in enumerate(folders))
-
-
 def test_a_sweep_goes_on_after_a_failed_run_which_says_why_in_its_own_log(command, tmp_path, photograph, mask):
     data = [f"data.image={photograph}", f"data.mask={mask}", f"hydra.sweep.dir={tmp_path}/sweep"]
     result = command("-m", *TINY, "trainer.max_steps=1", "model.depth=9,2", *data)
     assert result.returncode == 2
-    failed, finished = sorted(path for path in (tmp_path / "sweep").iterdir() if path.is_dir())
+    failed, finished = (tmp_path / "sweep" / f"model.depth={depth}" for depth in (9, 2))
     assert "too small for model.depth=9" in (failed / "train.log").read_text()
     assert (finished / "inpainted.png").exists()
+    assert result.stderr.splitlines()[-1] == (
+        f"report of 1 runs with results and 1 without: {tmp_path}/sweep/report.html"
+    )
+    assert "no result: a picture of 40x32 is too small for model.depth=9" in (tmp_path / "sweep/report.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        ("import no_such_library", "no report, since no_such_library is missing: pip install -e '.[report]' and"),
+        ("raise OSError('no room')", "no report: OSError: no room; python scripts/report.py"),
+    ],
+)
+def test_a_report_that_fails_is_one_line_and_leaves_the_exit_code(tmp_path, source, said):
+    # The command's own code around a task of nothing, with another module in the place of the report.
+    (tmp_path / "config.yaml").write_text(
+        "hydra:\n  callbacks:\n    report:\n      _target_: dip.command.Report\n  sweep:\n    dir: sweep\nseed: 0\n"
+    )
+    (tmp_path / "app.py").write_text(
+        "import sys, types, hydra\n"
+        "from dip.command import one_line_errors\n"
+        "class Broken:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        f'        if name == \'dip.report\': exec("""{source}""")\n'
+        "sys.meta_path.insert(0, Broken())\n"
+        "@hydra.main(config_path='.', config_name='config', version_base='1.3')\n"
+        "def main(cfg): pass\n"
+        "with one_line_errors(): main()\n"
+    )
+    result = subprocess.run(
+        [sys.executable, "app.py", "-m", "seed=0,1"], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 0, result.stderr
+    assert said in result.stderr
+    assert "Traceback" not in result.stderr
 
 
 @pytest.mark.parametrize("name", ["photo (1).png", "Bär.png", "it's.png", "a#1,b.png", "plain.png"])

@@ -149,6 +149,9 @@ ELSEWHERE = {
     "optimizer.fused",  # speed
     "resume",  # test_resume
     "trainer.accelerator",  # the machine
+    "trainer.devices",  # test_sweeps
+    "threads",  # test_sweeps
+    "objective",  # test_sweeps
     "trainer.deterministic",  # torch's own, on GPUs
     "trainer.max_steps",  # test_callbacks, test_command
     "logger.default_hp_metric",
@@ -442,7 +445,7 @@ def far_holes(photograph, mask, monkeypatch):
 def test_far_holes_are_repaired_in_runs_of_their_own_and_one_result(config, photograph, tmp_path, far_holes):
     folder = tmp_path / "run"
     metrics = restore(config(f"output.path={tmp_path}/fixed.tif"), folder)
-    assert [part["region"] for part in metrics["regions"].values()] == [[0, 0, 38, 34], [0, 0, 40, 40]]
+    assert [part["region"] for part in metrics["parts"].values()] == [[0, 0, 38, 34], [0, 0, 40, 40]]
     assert json.loads((folder / "metrics.json").read_text()) == metrics
     assert {path.name for path in folder.iterdir()} == {
         *("config.yaml", "inpainted.png", "metrics.json", "region_1", "region_2"),
@@ -462,7 +465,7 @@ def test_far_holes_are_repaired_in_runs_of_their_own_and_one_result(config, phot
 def test_ctrl_c_in_a_region_leaves_the_picture_as_far_as_it_is_repaired_and_it_can_go_on(config, tmp_path, monkeypatch):
     with monkeypatch.context() as patched:
         patched.setattr(Interruption, "setup", lambda self, *_, **__: setattr(self, "received", signal.SIGINT))
-        with pytest.raises(Interrupted, match=r"0 of 2 regions are repaired; resume=.*/run goes on"):
+        with pytest.raises(Interrupted, match=r"0 of 2 parts are repaired; resume=.*/run goes on"):
             restore(config(), tmp_path / "run")
     metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
     assert metrics["stopped_by"] == "interrupt"

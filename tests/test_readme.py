@@ -26,9 +26,11 @@ def test_all_commands_are_known_here():
         "pytest",
         'pip install -e ".[monai]"',
         "tensorboard --logdir outputs --samples_per_plugin images=100",
+        "python scripts/report.py outputs/example",  # test_report
         "python scripts/benchmark.py --size 384x256",  # test_benchmark
         "python scripts/evaluate.py outputs/evaluate/default",  # test_evaluate
         "python scripts/kill_and_resume.py --kills 30",  # test_resume
+        "python scripts/compare.py main HEAD",  # test_compare
     ]
     assert len(TRAINING) >= 8
 
@@ -44,6 +46,7 @@ def test_training_commands_run(command, photograph, mask, tmp_path, arguments):
     result = command(*arguments, *(SHORT[:1] if data else SHORT))
     assert result.returncode == 0, result.stderr
     assert list((tmp_path / "outputs").rglob("inpainted.png"))
+    assert bool(list((tmp_path / "outputs").glob("*/*/report.html"))) == ("-m" in arguments)
 
 
 def test_make_lists_and_knows_its_verbs():

@@ -9,6 +9,8 @@ from typing import NamedTuple
 from omegaconf import DictConfig, OmegaConf
 from PIL import Image
 
+from dip.resume import as_measured
+
 
 class Files(NamedTuple):
     """What belongs to one picture; `name` is the picture's path below the folder that all of them lie in."""
@@ -98,7 +100,6 @@ def finished(cfg: DictConfig, folder: Path, files: Files) -> Path | None:
 
 
 def configurations(cfg: DictConfig, saved: Path) -> set[str]:
-    """What the file `saved` holds if it is of the same run: of one with several parts, or with the hole as measured."""
-    measured = cfg.copy()
-    measured.hole_kind = OmegaConf.load(saved).get("hole_kind")
-    return {OmegaConf.to_yaml(cfg), OmegaConf.to_yaml(measured, resolve=True)}
+    """What the file `saved` holds if it is of the same run, which may be one of several parts."""
+    measured = as_measured(cfg, OmegaConf.load(saved))
+    return {OmegaConf.to_yaml(measured, resolve=measured.hole_kind != "auto"), OmegaConf.to_yaml(cfg)}

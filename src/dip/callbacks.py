@@ -7,6 +7,7 @@ import signal
 import sys
 import time
 from pathlib import Path
+from textwrap import indent
 from typing import Any
 
 import numpy as np
@@ -15,8 +16,10 @@ from PIL import Image
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.callbacks import TQDMProgressBar
 from pytorch_lightning.loggers import TensorBoardLogger
+from tensorboard.compat.proto.summary_pb2 import Summary  # pyright: ignore[reportAttributeAccessIssue]
 from torch import Tensor, nn
 from torch.random import fork_rng
+from torch.utils.tensorboard.writer import SummaryWriter
 
 from dip import formats, images
 from dip.averages import OutputAverage
@@ -28,7 +31,10 @@ from dip.stopping import at_its_best, copied, rules
 
 log = logging.getLogger(__name__)
 # What asks a run to end; Windows has no SIGUSR1.
-SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name)]
+SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1", "SIGUSR2") if hasattr(signal, name)]
+
+# TensorBoard's custom scalars: a chart for each title, with all curves whose tag matches.
+CHARTS = {"Hole against known pixels": {"PSNR, dB": ["Multiline", ["^psnr_"]], "loss": ["Multiline", ["^loss"]]}}
 
 
 def growing_steps(last: int, count: int) -> set[int]:
@@ -89,9 +95,12 @@ def measure(output: Tensor, sample: Sample) -> dict[str, float]:
 
 def show(trainer: Trainer, tag: str, picture: Tensor, step: int) -> None:
     """Adds a picture (1, C, H, W) to TensorBoard."""
-    for logger in trainer.loggers:
-        if isinstance(logger, TensorBoardLogger):
-            logger.experiment.add_image(tag, images.visible(picture)[0], step)
+    for board in boards(trainer):
+        board.add_image(tag, images.visible(picture)[0], step)
+
+
+def boards(trainer: Trainer) -> list[SummaryWriter]:
+    return [logger.experiment for logger in trainer.loggers if isinstance(logger, TensorBoardLogger)]
 
 
 class Images(Callback):
@@ -138,7 +147,14 @@ class Animation(Callback):
             self.frames.append(frame)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        images.animation(self.frames, Path(trainer.default_root_dir, "training.gif"), self.frame_ms, self.last_ms)
+        path = Path(trainer.default_root_dir, "training.gif")
+        images.animation(self.frames, path, self.frame_ms, self.last_ms)
+        # Its bytes as a picture, which the page plays; TensorBoard's own videos need moviepy 1.
+        width, height = self.frames[0].size
+        gif = Summary.Image(width=width, height=height, colorspace=3, encoded_image_string=path.read_bytes())
+        summary = Summary(value=[Summary.Value(tag="animation", image=gif)])
+        for board in boards(trainer):
+            board._get_file_writer().add_summary(summary, trainer.global_step)
 
     def state_dict(self) -> dict[str, Any]:
         return {"frames": [torch.from_numpy(np.array(frame)) for frame in self.frames]}
@@ -148,14 +164,16 @@ class Animation(Callback):
 
 
 class Interruption(Callback):
-    """Ctrl-C, or a cluster's SIGTERM or SIGUSR1, ends the run after the step in hand, with all results.
+    """Ctrl-C, or a cluster's SIGTERM, SIGUSR1 or SIGUSR2, ends the run after the step in hand, with all results.
 
     A second Ctrl-C ends it at once. Stands before the callbacks that act on the last step. `received` is the signal.
+    One that had a handler before, such as submitit's, does not end the run: the handler gets it after a checkpoint.
     """
 
     def __init__(self) -> None:
         self.received: signal.Signals | None = None
         self.before: dict[signal.Signals, Any] = {}
+        self.theirs: list[signal.Signals] = []  # received, and still to be handed on
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         self.before = {number: signal.signal(number, self.receive) for number in SIGNALS}
@@ -165,15 +183,25 @@ class Interruption(Callback):
             signal.signal(number, self.receive)
 
     def receive(self, number: int, frame: Any) -> None:
+        received = signal.Signals(number)
+        if self.before[received] not in (signal.SIG_DFL, signal.SIG_IGN, signal.default_int_handler, None):
+            self.theirs.append(received)
+            return
         if self.received is None:
             log.info("Stopping after this step and writing the results; Ctrl-C again ends at once.")
-        self.received = self.received or signal.Signals(number)
+        self.received = self.received or received
         signal.signal(signal.SIGINT, signal.SIG_DFL)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Sample, batch_idx: int
     ) -> None:
         trainer.should_stop = trainer.should_stop or self.received is not None
+
+    def hand_on(self) -> None:
+        """Gives what belongs to others to them; they may end the process."""
+        while self.theirs:
+            number = self.theirs.pop()
+            self.before[number](number, None)
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         self.restore()
@@ -335,7 +363,7 @@ class BackTracking(Callback):
             for group in optimizer.param_groups:
                 group["lr"] *= self.lr_factor
         log.warning(
-            "step %d: back to the last good weights, since the known pixels went from %.1f to %.1f dB; learning rate %g",
+            "step %d: back to the last good weights, as the known pixels went from %.1f to %.1f dB; learning rate %g",
             *(trainer.global_step, self.psnr_known, now, optimizer.param_groups[0]["lr"]),
         )
         pl_module.load_state_dict(self.good)
@@ -445,17 +473,19 @@ class Results(Callback):
             "drawn_at": list(reversed(output.shape[-2:])),
             **measure(full, data.original),
         }
-        pictures = {"masked": sample.target, "output": output, "inpainted": sample.composite(output)}
-        for name in ("masked", "output"):
-            images.save(images.to_pil(pictures[name]), folder / f"{name}.png")
+        pictures = {"masked": sample.target, "output": output, "composite": sample.composite(output)}
         for rule in rules(trainer):
             self.metrics |= rule.metrics()
         if sample.truth is not None:
             baseline = biharmonic(sample.target, sample.mask)
             self.metrics |= compare(full, data.original)
             self.metrics["baseline"] = compare(data.enlarged(baseline), data.original)
-            pictures |= {"biharmonic (baseline)": baseline, "truth": sample.truth}
-        images.save(images.side_by_side(pictures), folder / "comparison.png")
+            pictures |= {"biharmonic": baseline, "truth": sample.truth}
+        for name, picture in pictures.items():
+            images.save(images.to_pil(picture), folder / f"{name}.png")
+        labels = {"composite": "inpainted", "biharmonic": "biharmonic (baseline)"}
+        row = {labels.get(name, name): picture for name, picture in pictures.items()}
+        images.save(images.side_by_side(row), folder / "comparison.png")
         write(folder / "metrics.json", json.dumps(self.metrics, indent=2) + "\n")
 
     def state_dict(self) -> dict[str, Any]:
@@ -463,6 +493,48 @@ class Results(Callback):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.seconds_before = state_dict["seconds"]
+
+
+class Overview(Callback):
+    """TensorBoard's other tabs: the configuration as text, curves of hole and known pixels in one chart, and HParams.
+
+    `configuration` is set before training, and so is `turned`: what HParams shows beside the final measures, the keys
+    that a sweep turns and their values, plain ones; without any it shows nothing. Stands after the one that measures.
+    """
+
+    configuration: str
+
+    def __init__(self) -> None:
+        self.turned: dict[str, Any] = {}
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        code = indent(self.configuration, 4 * " ")  # in Markdown
+        for board in boards(trainer):
+            board.add_text("configuration", code, trainer.global_step)
+            if trainer.global_step == 0:
+                board.add_custom_scalars(CHARTS)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        measured = json.loads(Path(trainer.default_root_dir, "metrics.json").read_text())
+        if not self.turned or measured["stopped_by"] == "interrupt":
+            return  # nothing is final yet
+        # No seconds: a run that was killed and went on has the same curves as one that was not.
+        measures = [key for key, value in measured.items() if is_number(value) and key != "seconds"]
+        measures.sort(key=lambda key: not key.startswith(("psnr", "ssim")))  # the page shows the first five
+        final = {f"result/{key}": measured[key] for key in measures}
+        for logger in trainer.loggers:
+            if isinstance(logger, TensorBoardLogger):
+                logger.log_hyperparams(self.turned, final, trainer.global_step)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"turned": self.turned}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.turned = state_dict["turned"]
+
+
+def is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def compare(output: Tensor, sample: Sample) -> dict[str, float]:

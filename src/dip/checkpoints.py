@@ -66,13 +66,22 @@ class Checkpoint(callbacks.Checkpoint):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Sample, batch_idx: int
     ) -> None:
         ends = trainer.should_stop or trainer.global_step == trainer.max_steps
-        if time.monotonic() >= self.due if not ends else interrupted(trainer):
+        if ends:
+            if interrupted(trainer):
+                self.save(trainer)
+            return
+        waiting = [interruption for interruption in interruptions(trainer) if interruption.theirs]
+        if waiting or time.monotonic() >= self.due:
             self.save(trainer)
+        for interruption in waiting:
+            interruption.hand_on()
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         # After the results, so that a checkpoint of the last step means that they are there.
         if not interrupted(trainer):
             self.save(trainer)
+        for interruption in interruptions(trainer):
+            interruption.hand_on()
 
     def save(self, trainer: Trainer) -> None:
         try:
@@ -103,8 +112,12 @@ class Checkpoint(callbacks.Checkpoint):
 
 def interrupted(trainer: Trainer) -> bool:
     """Whether the run ends before its time, and can go on."""
-    received = any(isinstance(callback, Interruption) and callback.received for callback in trainer.callbacks)  # pyright: ignore[reportAttributeAccessIssue]
+    received = any(interruption.received for interruption in interruptions(trainer))
     return received and stopped_by(trainer) == "interrupt"
+
+
+def interruptions(trainer: Trainer) -> list[Interruption]:
+    return [callback for callback in trainer.callbacks if isinstance(callback, Interruption)]  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def fingerprint(sample: Sample) -> int:

@@ -1,5 +1,6 @@
 """What the command line adds to Hydra: file names as they are, and bad input refused in one line."""
 
+import atexit
 import logging
 import os
 import re
@@ -9,11 +10,21 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
 
 from hydra.errors import HydraException, OverrideParseException
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException, ValidationError
 
 log = logging.getLogger(__name__)
+EXTRAS = {
+    "hydra/launcher/submitit_slurm": "slurm",
+    "hydra/launcher/submitit_local": "slurm",
+    "hydra/launcher/ray": "ray",
+    "hydra/sweeper/optuna": "optuna",
+}
 show_tracebacks = os.environ.get("HYDRA_FULL_ERROR") == "1"  # for whoever looks for a bug
 
 
@@ -25,8 +36,11 @@ class Interrupted(KeyboardInterrupt):
     """The signal `received` has ended a run; its text says what is written."""
 
     def __init__(self, received: signal.Signals, said: str):
-        super().__init__(said)
+        super().__init__(received, said)  # both, so that it can be pickled
         self.received = received
+
+    def __str__(self) -> str:
+        return self.args[1]
 
 
 @contextmanager
@@ -37,7 +51,7 @@ def one_line_errors() -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt as interrupt:
-        log.error("interrupted: %s", interrupt if interrupt.args else "there was nothing to write yet")
+        log.error("interrupted: %s", interrupt if interrupt.args else unwritten(sys.argv))
         sys.exit(128 + getattr(interrupt, "received", signal.SIGINT))
     except (HydraException, OmegaConfBaseException, Refused) as error:
         if show_tracebacks:
@@ -50,6 +64,11 @@ def one_line_errors() -> Iterator[None]:
         said = f"error: {error.filename} cannot be written: {error.strerror}; give another hydra.run.dir"
         print(said, file=sys.stderr)
         sys.exit(2)
+
+
+def unwritten(arguments: list[str]) -> str:
+    sweep = "-m" in arguments or "--multirun" in arguments
+    return "-m resume=latest goes on with what is not complete" if sweep else "there was nothing to write yet"
 
 
 def no_room_is_told_once(hook: threading.ExceptHookArgs) -> None:
@@ -69,14 +88,44 @@ def one_line(error: BaseException) -> str:
         return f"{error.full_key}: {said}" if isinstance(error, ValidationError) and error.full_key else said
     if isinstance(error, OverrideParseException):
         return f"cannot read {error.override}: write key=value, and a value with special characters as 'key=\"value\"'"
-    return " ".join(str(error).split("\nConfig search path")[0].split())
+    said = " ".join(str(error).split("\nConfig search path")[0].split())
+    for plugin, extra in EXTRAS.items():
+        if f"Could not find '{plugin}'" in said:
+            return f'{"=".join(plugin.rsplit("/", maxsplit=1))} needs pip install -e ".[{extra}]"'
+    return said
 
 
 def unknown_key(full_key: str, siblings: list[str]) -> str:
     group = full_key.rpartition(".")[0]
     names = [f"{group}.{name}" if group else str(name) for name in siblings]
     near = get_close_matches(full_key, names, n=1)
-    return f"there is no key {full_key}; " + (f"did you mean {near[0]}?" if near else f"there are {', '.join(names)}")
+    others = f"there are {', '.join(names)}" if names else f"+{full_key}=VALUE adds it"
+    return f"there is no key {full_key}; " + (f"did you mean {near[0]}?" if near else others)
+
+
+class Report(Callback):
+    """Writes the report of a sweep at its end, whatever came of its jobs, and never changes the exit code."""
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        # Hydra tells of a sweep's end only where every job has succeeded; this is after Ctrl-C too.
+        atexit.register(report, Path(config.hydra.sweep.dir).resolve())
+
+
+def report(folder: Path) -> None:
+    """report.html and its tables in the sweep's folder; where that fails, one line about it."""
+    again = f"python scripts/report.py {folder}"
+    try:
+        from dip.report import jobs, write_report
+
+        said = write_report(folder) if jobs(folder) else None
+    except ImportError as error:
+        said = f"no report, since {error.name} is missing: pip install -e '.[report]' and {again}"
+    except Exception as error:
+        if show_tracebacks:
+            raise
+        said = f"no report: {type(error).__name__}: {' '.join(str(error).split())}; {again} tries it again"
+    if said is not None:
+        print(said, file=sys.stderr)  # and not to the log of a job that Ctrl-C has ended
 
 
 def quote_files(arguments: list[str]) -> list[str]:

@@ -5,7 +5,7 @@ import json
 import logging
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from textwrap import shorten
@@ -13,7 +13,10 @@ from typing import Any, NamedTuple, TypeVar
 
 import pytorch_lightning as pl
 import torch
+from hydra.conf import HydraConf
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
 from hydra.errors import InstantiationException
 from hydra.types import RunMode
 from hydra.utils import get_object, instantiate
@@ -22,7 +25,7 @@ from PIL import Image
 from pytorch_lightning.accelerators import AcceleratorRegistry
 
 from dip import batch
-from dip.callbacks import BackTracking, Interruption, Results, Supervision
+from dip.callbacks import BackTracking, Interruption, Overview, Results, Supervision
 from dip.checkpoints import LAST, WholeFiles, fingerprint, read
 from dip.command import Interrupted, Refused, show_tracebacks
 from dip.data import Sample, SingleSample
@@ -30,8 +33,9 @@ from dip.files import held, write
 from dip.formats import open_picture
 from dip.module import DeepImagePrior
 from dip.regions import Box, depth, kinds
-from dip.resume import resumed
+from dip.resume import begun_so, resumed
 from dip.supervision import reached
+from dip.sweeps import check_objective, is_search, score, threads_of_a_job
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -48,34 +52,79 @@ class Experiment(NamedTuple):
     done: int | None  # steps of the checkpoint that the run goes on from; None for a new run
 
 
-def run(cfg: DictConfig) -> dict[str, Any]:
-    """Repairs what Hydra was told to, and returns what `metrics.json` holds.
+def run(cfg: DictConfig) -> float | None:
+    """Repairs what Hydra was told to; in a search, returns the objective.
 
     A run that cannot go on says why in its own log; it ends the process, or in a sweep that run alone.
     """
-    sweep = HydraConfig.get().mode is RunMode.MULTIRUN
-    folder = Path(HydraConfig.get().runtime.output_dir)
+    hydra = HydraConfig.get()
+    sweep = hydra.mode is RunMode.MULTIRUN
+    folder = Path(hydra.runtime.output_dir)
     try:
-        with held(folder / f"{HydraConfig.get().job.name}.log") as ours:
+        with held(folder / f"{hydra.job.name}.log") as ours:
             if not ours:
-                raise Refused(f"{folder}: another process is at this run; end it first")
-            return perform(cfg, folder)
+                raise Refused("another process is at this run; end it first")
+            if not sweep:
+                perform(cfg, folder)
+                return None
+            cfg = shared(cfg, hydra)
+            if not is_search(hydra.sweeper):
+                perform_job(cfg, folder)
+                return None
+            return searched(cfg, folder)
     except Refused as refused:
         log.error("error: %s", refused)
         if sweep or show_tracebacks:
-            raise
+            raise Refused(f"{folder}: {refused}") from refused
         sys.exit(2)
-    except Exception:
+    except Exception as error:
         log.exception("the run failed")
         if sweep:
-            raise
+            raise Refused(f"{folder}: the run failed; {hydra.job.name}.log in it says where") from error
         sys.exit(1)
 
 
-def perform(cfg: DictConfig, folder: Path) -> dict[str, Any]:
+def shared(cfg: DictConfig, hydra: HydraConf) -> DictConfig:
+    """The configuration with this job's part of the machine, where it is not given."""
+    cfg = cfg.copy()
+    if cfg.threads is None:
+        cfg.threads = threads_of_a_job(hydra.launcher)
+    gpus = torch.cuda.device_count() if cfg.trainer.accelerator in ("auto", "gpu", "cuda") else 0
+    if cfg.trainer.devices is None and gpus > 1:
+        cfg.trainer.devices = [hydra.job.num % gpus]
+    return cfg
+
+
+def searched(cfg: DictConfig, folder: Path) -> float:
+    """The objective of one run of a search; the whole search ends where no run of it can have one."""
+    try:
+        check_objective(cfg)
+        metrics = perform_job(cfg, folder)
+        return score(metrics, cfg.objective)
+    except ValueError as error:
+        log.error("error: %s", error)
+        sys.exit(2)
+
+
+def perform_job(cfg: DictConfig, folder: Path) -> dict[str, Any]:
+    """A run of a sweep: it goes on where it has begun, and is left as it is where it is complete."""
+    go_on = begun(folder, True)
+    if not go_on:
+        return perform(cfg, folder)
+    cfg.trainer.precision = precision(cfg.trainer.precision, cfg.trainer.accelerator)  # as in what it is compared with
+    metrics = folder / "metrics.json"
+    if refusing(begun_so, folder, cfg) and metrics.exists():
+        found = json.loads(metrics.read_text())
+        if found["stopped_by"] != "interrupt":
+            log.info("The run in %s is complete.", folder)
+            return found
+    return perform(cfg, folder, go_on)
+
+
+def perform(cfg: DictConfig, folder: Path, go_on: bool = False) -> dict[str, Any]:
     """A new run, or with cfg.resume the one in `folder`. Raises Refused for bad input and a lack of memory or room."""
-    go_on = cfg.resume is not None
-    if go_on:
+    if cfg.resume is not None:
+        go_on = True
         cfg = refusing(resumed, folder, cfg, HydraConfig.get().overrides.task)
     several = batch.is_several(cfg.data.get("image"))
     return restore_all(cfg, folder, go_on) if several else restore(cfg, folder, go_on)
@@ -85,7 +134,7 @@ def restore_all(cfg: DictConfig, folder: Path, go_on: bool) -> dict[str, Any]:
     """Repairs each picture of a folder or pattern, in a folder of its own below `folder`; returns their metrics.
 
     One that fails is told of and left out, and Refused is raised at the end. One that a run beside this one has
-    repaired already, from the same files and in the same way, is skipped.
+    repaired already, from the same files and in the same way, is not repaired again.
     """
     cfg.trainer.precision = precision(cfg.trainer.precision, cfg.trainer.accelerator)  # as in what is compared
     each = refusing(batch.pictures, cfg.data.image, cfg.data.get("mask"), cfg.data.get("truth"))
@@ -96,6 +145,7 @@ def restore_all(cfg: DictConfig, folder: Path, go_on: bool) -> dict[str, Any]:
         part = batch.configured(cfg, files)
         if before := batch.finished(part, folder, files):
             log.info("it is repaired already, in %s", before)
+            done[files.name] = json.loads((before / "metrics.json").read_text())
             continue
         try:
             if part.output.path is not None:
@@ -156,9 +206,7 @@ def parts(cfg: DictConfig, data: SingleSample) -> Iterator[Part]:
             yield Part("_".join(names), part, box, Image.fromarray(region[0, 0].numpy()))
 
 
-def restore_parts(
-    cfg: DictConfig, folder: Path, data: SingleSample, each: list[Part], go_on: bool
-) -> dict[str, Any]:
+def restore_parts(cfg: DictConfig, folder: Path, data: SingleSample, each: list[Part], go_on: bool) -> dict[str, Any]:
     """Repairs each part in a folder of its own; the whole picture, as far as it is repaired, is in `folder`."""
     results = refusing(construct, cfg, "callbacks")["results"]
     picture = data.damaged.picture.copy()
@@ -263,7 +311,7 @@ def check(cfg: DictConfig, folder: Path, go_on: bool) -> None:
             f"{folder} holds a run already, whose results stay; resume={folder} goes on, or give another hydra.run.dir"
         )
     if cfg.hole_kind is not None and not go_on and "${by_hole:" not in OmegaConf.to_yaml(cfg):
-        raise ValueError(f"hole_kind={cfg.hole_kind}, but no key of this recipe depends on it; experiment=quick has some")
+        raise ValueError(f"hole_kind={cfg.hole_kind}, but no key of this recipe depends on it; take experiment=quick")
     if cfg.hole_kind == "auto":  # what is checked here does not depend on it
         cfg = cfg.copy()
         cfg.hole_kind = "thin"
@@ -272,6 +320,12 @@ def check(cfg: DictConfig, folder: Path, go_on: bool) -> None:
         raise ValueError(f"no value for {', '.join(sorted(missing))}; give {min(missing)}=VALUE")
     if cfg.trainer.max_steps < 1:
         raise ValueError(f"trainer.max_steps={cfg.trainer.max_steps}, but a run has at least one step")
+    if cfg.threads is not None and cfg.threads < 1:
+        raise ValueError(f"threads={cfg.threads}, but a run has at least one; null for all")
+    if cfg.trainer.devices is not None and not (
+        OmegaConf.is_list(cfg.trainer.devices) and len(cfg.trainer.devices) == 1
+    ):
+        raise ValueError(f"trainer.devices={cfg.trainer.devices}, but a run has one device, such as [0]; null chooses")
     if not 0 <= cfg.seed < 2**32:
         raise ValueError(f"seed={cfg.seed}, but a seed lies between 0 and 2^32 - 1")
     here = [name for name, entry in AcceleratorRegistry.items() if entry["accelerator"].is_available()]
@@ -287,6 +341,8 @@ def build(cfg: DictConfig, folder: Path, data: SingleSample | None = None, go_on
     checkpoint; without one it starts again.
     """
     check(cfg, folder, go_on)
+    if cfg.threads is not None:
+        torch.set_num_threads(cfg.threads)
     quiet()
     pl.seed_everything(cfg.seed, verbose=False)
     data = data or construct(cfg, "data")
@@ -324,6 +380,10 @@ def build(cfg: DictConfig, folder: Path, data: SingleSample | None = None, go_on
     done = steps_done(prior, data.sample, folder) if go_on else None
     cfg = cfg.copy()
     cfg.trainer.precision = precision(cfg.trainer.precision, cfg.trainer.accelerator)
+    for callback in callbacks:
+        if isinstance(callback, Overview):
+            callback.configuration = OmegaConf.to_yaml(cfg, resolve=True)
+            callback.turned = {} if go_on else turned()  # its checkpoint knows what it was begun with
     trainer = construct(
         cfg,
         "trainer",
@@ -331,7 +391,7 @@ def build(cfg: DictConfig, folder: Path, data: SingleSample | None = None, go_on
         callbacks=callbacks,
         plugins=[WholeFiles()],
         default_root_dir=folder,
-        devices=1,
+        devices=cfg.trainer.devices or 1,
         benchmark=not cfg.trainer.deterministic,  # cuDNN tries its algorithms, since the size never changes
         max_epochs=1,  # all steps are one epoch
         enable_model_summary=False,
@@ -348,6 +408,29 @@ def measured(cfg: DictConfig, data: SingleSample) -> DictConfig:
     cfg.hole_kind = max(found, key=lambda kind: found[kind].sum().item())
     log.info("The hole is up to %.0f pixels deep: hole_kind=%s.", depth(data.sample.mask), cfg.hole_kind)
     return cfg
+
+
+def turned() -> dict[str, Any]:
+    """The keys that a sweep turns, and their values in this run; nothing in a single run."""
+    if not HydraConfig.initialized() or HydraConfig.get().mode is not RunMode.MULTIRUN:
+        return {}
+    hydra = HydraConfig.get()
+    keys = {str(key) for key in hydra.sweeper.get("params") or ()}
+    begun = Path(hydra.sweep.dir, "multirun.yaml")  # Hydra's basic sweeper keeps all values of a key there
+    if begun.exists():
+        given = parsed(OmegaConf.load(begun).hydra.overrides.task)
+        keys |= {override.get_key_element() for override in given if override.is_sweep_override()}
+    own = parsed(hydra.overrides.task)
+    return {name: plain(override) for override in own if (name := override.get_key_element()) in keys or not keys}
+
+
+def parsed(overrides: Sequence[str]) -> list[Override]:
+    return OverridesParser.create().parse_overrides(list(overrides))
+
+
+def plain(override: Override) -> Any:
+    value = override.value()
+    return value if isinstance(value, bool | int | float) else str(value)
 
 
 def purge(done: int | None) -> dict[str, int]:

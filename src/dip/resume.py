@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
@@ -10,6 +11,8 @@ from yaml import YAMLError
 
 # All other groups make the training step, and the checkpoint holds their state.
 TURNED = ("trainer", "callbacks", "data", "logger", "output")
+# How a run is started, and where; it is the same run.
+STARTED = {"resume", "threads", "objective", "trainer.devices"}
 
 
 def resumed(folder: Path, given: DictConfig, overrides: Sequence[str]) -> DictConfig:
@@ -39,3 +42,42 @@ def check(key: str) -> None:
             f"{key} stays as it is in a run that goes on; only keys of {', '.join(TURNED)} can be turned, "
             "such as trainer.max_steps; start a new run for others"
         )
+
+
+def begun_so(folder: Path, given: DictConfig) -> bool:
+    """Whether the run in `folder` was begun with just this configuration, and not only with keys that can be turned.
+
+    Raises ValueError for a key that must stay as it is.
+    """
+    path = folder / "config.yaml"
+    try:
+        saved = OmegaConf.load(path)
+        before, now = values(saved), values(as_measured(given, saved))
+    except YAMLError as error:
+        raise ValueError(f"{path}: {' '.join(str(error).split())}") from error
+    different = sorted(key for key in (before | now).keys() - STARTED if before.get(key) != now.get(key))
+    for key in different:
+        if key.partition(".")[0] not in TURNED:
+            raise ValueError(
+                f"{key}={now.get(key)}, but the run in this folder has {key}={before.get(key)}; sweep into another"
+            )
+    return not different
+
+
+def as_measured(given: DictConfig, saved: Any) -> DictConfig:
+    """The configuration with the kind of the hole as a run with the configuration `saved` has found it."""
+    if given.get("hole_kind") != "auto":
+        return given
+    measured = given.copy()
+    measured.hole_kind = saved.get("hole_kind")
+    return measured
+
+
+def values(cfg: Any, prefix: str = "") -> dict[str, Any]:
+    """What every key holds, by its full name; resolved, unless that has to wait for the hole to be measured."""
+    waits = OmegaConf.is_config(cfg) and cfg.get("hole_kind") == "auto"
+    plain = OmegaConf.to_container(cfg, resolve=not waits) if OmegaConf.is_config(cfg) else cfg
+    if not isinstance(plain, dict):
+        return {prefix: plain}
+    within = (values(part, f"{prefix}.{key}" if prefix else str(key)) for key, part in plain.items())
+    return {key: value for part in within for key, value in part.items()}

@@ -1,7 +1,9 @@
 """The type of every key in configs/, so that a misspelt key or a wrong value fails before anything slow is imported."""
 
+import re
 from dataclasses import dataclass
 from enum import Enum
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +46,13 @@ class Output(Word):
 
     linear = "linear"
     sigmoid = "sigmoid"
+
+
+class Objective(Word):
+    """What a search makes large."""
+
+    psnr_held_out = "psnr_held_out"
+    psnr_hole = "psnr_hole"
 
 
 class UpSampling(Word):
@@ -306,6 +315,7 @@ class Trainer(Target):
     accelerator: str
     precision: str
     deterministic: bool
+    devices: Any  # null or one number in brackets
 
 
 @dataclass
@@ -375,6 +385,7 @@ class Callbacks:
     uncertainty: Target | None
     results: Results
     animation: Animation | None
+    overview: Target | None
     checkpoint: Checkpoint
 
 
@@ -391,6 +402,8 @@ class Train:
     seed: int
     resume: str | None
     frozen: list[str]
+    threads: int | None
+    objective: Objective
     name: str
     output: ResultFile
     data: Any
@@ -417,8 +430,14 @@ def stem(path: str | None) -> str:
     return named.stem or "pictures"
 
 
-def shortened(overrides: str) -> str:
-    return overrides.replace("/", "_")[:120]
+def job_folder(overrides: str) -> str:
+    """A sweep's folder for the run with these overrides: readable, a file name everywhere, and no other run's.
+
+    Of paths only the last part is kept; where that or anything else is lost, a hash of all of it stands for it.
+    """
+    readable = re.sub(r"[^\w.,=+\[\]-]+", "_", re.sub(r"[^,=]*/", "", overrides)) or "run"
+    short = readable.encode()[:150].decode(errors="ignore")
+    return short if short in (overrides, "run") else f"{short}_{sha256(overrides.encode()).hexdigest()[:8]}"
 
 
 def by_hole(kind: str, thin: Any, large: Any) -> Any:
@@ -439,19 +458,28 @@ def run_folder(resume: str | None, new: str) -> str:
         whole = latest.parent  # of many pictures or regions, if it is a run as well
         return str((whole if (whole / "config.yaml").exists() else latest).resolve())
     folder = Path(resume).expanduser()
+    if (folder / "multirun.yaml").is_file():
+        raise ValueError(f"resume={resume} is a sweep; add -m")
     if not (folder / "config.yaml").is_file():
         raise ValueError(f"resume={resume}: no run has begun there, since there is no config.yaml; start it anew")
     return str(folder.resolve())
 
 
-def register() -> None:
-    """Makes the schema known to Hydra, as /schema, a choice by the kind of hole, and three ways to name folders.
+def sweep_folder(resume: str) -> Path:
+    """The folder of the sweep that `resume` names, or of the one begun last for "latest"."""
+    if resume == "latest":
+        sweeps = list(Path("outputs").glob("*/*/multirun.yaml"))
+        if not sweeps:
+            raise ValueError("resume=latest: there is no sweep in outputs/; without -m the run begun last goes on")
+        return max(sweeps, key=lambda path: path.stat().st_mtime_ns).parent.resolve()
+    folder = Path(resume).expanduser()
+    if not (folder / "multirun.yaml").is_file():
+        raise ValueError(f"resume={resume}: no sweep has begun there, since there is no multirun.yaml; start it anew")
+    return folder.resolve()
 
-    ${stem:PATH} is the name of a file without folder and ending, or of the folder that many lie in;
-    ${by_hole:KIND,THIN,LARGE} is one of the two values, by the kind of hole;
-    ${shortened:OVERRIDES} fits into a folder's name;
-    ${run_folder:RESUME,NEW} is the folder of a run that goes on, or NEW.
-    """
+
+def register() -> None:
+    """Makes the schema known to Hydra, as /schema."""
     store = ConfigStore.instance()
     for name, node in {
         "train": Train,
@@ -487,7 +515,14 @@ def register() -> None:
         "tensorboard": TensorBoard,
     }.items():
         store.store(name, node, group="schema")
-    OmegaConf.register_new_resolver("by_hole", by_hole, replace=True)
-    OmegaConf.register_new_resolver("stem", stem, replace=True)
-    OmegaConf.register_new_resolver("shortened", shortened, replace=True)
-    OmegaConf.register_new_resolver("run_folder", run_folder, replace=True, use_cache=True)
+
+
+# Here, since the processes of a launcher import this module, but do not call `register`.
+# ${by_hole:KIND,THIN,LARGE} is one of the two values;
+# ${stem:PATH} is the name of a file without folder and ending, or of the folder that many lie in;
+# ${job_folder:OVERRIDES} is a folder's name for a run of a sweep;
+# ${run_folder:RESUME,NEW} is the folder of a run that goes on, or NEW.
+OmegaConf.register_new_resolver("by_hole", by_hole, replace=True)
+OmegaConf.register_new_resolver("stem", stem, replace=True)
+OmegaConf.register_new_resolver("job_folder", job_folder, replace=True)
+OmegaConf.register_new_resolver("run_folder", run_folder, replace=True, use_cache=True)

@@ -29,8 +29,8 @@ class Stopping(Callback):
     def __init__(self, every_steps: int, patience_steps: int, min_gain: float):
         if every_steps < 1 or patience_steps < every_steps:
             raise ValueError(
-                f"stopping.every_steps={every_steps} and stopping.patience_steps={patience_steps}, but a score is taken "
-                "at least every step, and waited for as long at least"
+                f"stopping.every_steps={every_steps} and stopping.patience_steps={patience_steps}, but a score is "
+                "taken every step or rarer, and waited for at least as long"
             )
         if min_gain < 0:
             raise ValueError(f"stopping.min_gain={min_gain}, but what counts as a gain is 0 or more")

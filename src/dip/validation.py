@@ -51,11 +51,11 @@ def smaller(piece: np.ndarray, pixels: int) -> np.ndarray:
     """The same outline with no more than about so many pixels."""
     if piece.sum() <= pixels:
         return piece
-    return ndimage.zoom(piece.astype(np.float32), (pixels / piece.sum()) ** 0.5, order=1) > 0.5
+    return np.asarray(ndimage.zoom(piece.astype(np.float32), (pixels / piece.sum()) ** 0.5, order=1)) > 0.5
 
 
 def placed(piece: np.ndarray, free: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    """The piece at the one of some random places that has the most of it well within free pixels, and of it the free."""
+    """The free part of the piece, at that one of some random places where the most of it is well within."""
     height, width = (whole - part for whole, part in zip(free.shape, piece.shape, strict=True))
     rows, columns = random.integers(height + 1, size=PLACES), random.integers(width + 1, size=PLACES)
     windows = [
