@@ -184,11 +184,11 @@ def configuration(overrides: list[str]) -> DictConfig:
 
 
 def on_noise(folder: Path, width: int, height: int, steps: int, overrides: list[str]) -> DictConfig:
-    """The default configuration for a picture of noise."""
+    """The default configuration for a picture of noise, with as many levels as published, as for a large hole."""
     to_pil(torch.rand(1, 3, height, width)).save(folder / "picture.png")
     to_pil((torch.rand(1, 1, height, width) < 0.9).float()).save(folder / "mask.png")
     files = [f"data.image='{folder}/picture.png'", f"data.mask='{folder}/mask.png'"]
-    return configuration([*files, *overrides, f"trainer.max_steps={steps}"])
+    return configuration([*files, "hole_kind=large", *overrides, f"trainer.max_steps={steps}"])
 
 
 def time_steps(width: int, height: int, steps: int, repeats: int, overrides: list[str], folder: Path) -> dict[str, Any]:

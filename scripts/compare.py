@@ -1,7 +1,7 @@
 """Runs the same short experiment on two states of the code in turns, and prints how curves, speed and quality differ.
 
     python scripts/compare.py main HEAD
-    python scripts/compare.py main HEAD --repeats 5 experiment=large_hole trainer.max_steps=200
+    python scripts/compare.py main HEAD --repeats 5 hole_kind=large trainer.max_steps=200
 
 For whoever changes the training step. Each revision is checked out into a temporary folder and run in this environment,
 A B A B, a process each; further arguments are keys of these runs, over those of the default (128x96 pixels of the
@@ -124,7 +124,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("revision", nargs=2, help="A and B: commits, branches or tags")
     parser.add_argument("--repeats", type=int, default=3, help="runs of each (%(default)s)")
-    parser.add_argument("overrides", nargs="*", help="keys of the runs, such as experiment=large_hole")
+    parser.add_argument("overrides", nargs="*", help="keys of the runs, such as experiment=quality")
     arguments = parser.parse_intermixed_args()
     if arguments.repeats < 1:
         parser.error(f"--repeats {arguments.repeats}, but it is at least 1")

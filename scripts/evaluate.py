@@ -301,7 +301,7 @@ def main() -> None:
     parser.add_argument("--pictures", type=Path, help="a folder of pictures instead of those of the scikit-image wheel")
     parser.add_argument("--final", action="store_true", help=f"{', '.join(FINAL)} instead of {', '.join(TUNING)}")
     parser.add_argument("--processes", type=int, default=1, help="runs at a time, which share the cores (%(default)s)")
-    parser.add_argument("overrides", nargs="*", help="keys of the runs, such as experiment=large_hole")
+    parser.add_argument("overrides", nargs="*", help="keys of the runs, such as experiment=quality")
     arguments = parser.parse_intermixed_args()
     if arguments.pictures and not arguments.pictures.is_dir():
         parser.error(f"--pictures {arguments.pictures} is no folder")

@@ -123,6 +123,8 @@ def perform_job(cfg: DictConfig, folder: Path) -> dict[str, Any]:
 
 def perform(cfg: DictConfig, folder: Path, go_on: bool = False) -> dict[str, Any]:
     """A new run, or with cfg.resume the one in `folder`. Raises Refused for bad input and a lack of memory or room."""
+    if cfg.hole_kind != "auto" and "${by_hole:" not in OmegaConf.to_yaml(cfg):
+        raise Refused(f"hole_kind={cfg.hole_kind}, but no key of this recipe depends on it; take experiment=quick")
     if cfg.resume is not None:
         go_on = True
         cfg = refusing(resumed, folder, cfg, HydraConfig.get().overrides.task)
@@ -196,7 +198,7 @@ class Part(NamedTuple):
 def parts(cfg: DictConfig, data: SingleSample) -> Iterator[Part]:
     for number, box in enumerate(data.boxes, 1):
         within = data.damaged.cut(box).mask
-        found = kinds(within) if cfg.hole_kind == "auto" else {cfg.hole_kind: within < 1}
+        found = kinds(within) if by_hole(cfg) else {cfg.hole_kind: within < 1}
         for kind, region in found.items():
             part = cfg.copy()
             part.output.path, part.hole_kind = None, kind
@@ -310,8 +312,6 @@ def check(cfg: DictConfig, folder: Path, go_on: bool) -> None:
         raise ValueError(
             f"{folder} holds a run already, whose results stay; resume={folder} goes on, or give another hydra.run.dir"
         )
-    if cfg.hole_kind is not None and not go_on and "${by_hole:" not in OmegaConf.to_yaml(cfg):
-        raise ValueError(f"hole_kind={cfg.hole_kind}, but no key of this recipe depends on it; take experiment=quick")
     if cfg.hole_kind == "auto":  # what is checked here does not depend on it
         cfg = cfg.copy()
         cfg.hole_kind = "thin"
@@ -399,9 +399,14 @@ def build(cfg: DictConfig, folder: Path, data: SingleSample | None = None, go_on
     return Experiment(prior, data, trainer, callbacks, cfg, done)
 
 
+def by_hole(cfg: DictConfig) -> bool:
+    """Whether the kind of the hole, not known yet, decides on any key."""
+    return cfg.hole_kind == "auto" and "${by_hole:" in OmegaConf.to_yaml(cfg)
+
+
 def measured(cfg: DictConfig, data: SingleSample) -> DictConfig:
     """The configuration with the kind of the hole, where that is to be measured."""
-    if cfg.hole_kind != "auto":
+    if not by_hole(cfg):
         return cfg
     cfg = cfg.copy()
     found = kinds(data.sample.mask)

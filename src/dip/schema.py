@@ -401,6 +401,7 @@ class Train:
 
     seed: int
     resume: str | None
+    hole_kind: HoleKind
     frozen: list[str]
     threads: int | None
     objective: Objective
@@ -418,7 +419,6 @@ class Train:
     scheduler: Any = None
     average: Any = None
     stopping: Any = None
-    hole_kind: HoleKind | None = None
 
 
 def stem(path: str | None) -> str:

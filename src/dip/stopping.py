@@ -47,7 +47,7 @@ class Stopping(Callback):
         return None
 
     def score(self, picture: Tensor, batch: Sample) -> float | None:
-        """Of a picture (1, C, H, W) of a step; None while it is too early for one."""
+        """Of a picture (1, C, H, W) of a step; None while there is none."""
         raise NotImplementedError
 
     @torch.no_grad()
@@ -151,9 +151,8 @@ class HeldOut(Stopping):
     def hold_out(self, mask: Tensor) -> Tensor:
         return held_out(mask, self.share, self.seed)
 
-    def score(self, picture: Tensor, batch: Sample) -> float:
-        assert batch.held_out is not None
-        return psnr(picture, batch.target, batch.held_out)
+    def score(self, picture: Tensor, batch: Sample) -> float | None:
+        return None if batch.held_out is None else psnr(picture, batch.target, batch.held_out)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.refit_steps = round(self.refit_share * trainer.max_steps)
