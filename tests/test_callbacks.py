@@ -35,7 +35,7 @@ def test_tensorboard_shows_curves_and_the_picture_forming(config, tmp_path):
     events.Reload()
     assert set(events.Tags()["scalars"]) >= {"loss", "psnr_known", "psnr_hole"}
     assert [event.step for event in events.Scalars("psnr_hole")] == [1, 10, 20, 30]
-    assert {"masked", "supervision", "output", "composite", "animation"} == set(events.Tags()["images"])
+    assert {"masked", "supervision", "output", "composite", "animation", "uncertainty"} == set(events.Tags()["images"])
     output = events.Images("output")
     assert [event.step for event in output] == sorted(growing_steps(30, 32))
     assert (output[0].width, output[0].height) == (40, 32)

@@ -341,7 +341,7 @@ def test_without_room_for_the_results_one_line_says_so_and_the_checkpoint_stays(
     folder = killed(4, 7, "callbacks.images=null", "callbacks.animation=null")
     before = (folder / LAST).read_bytes()
     said = rf"{folder}/\w+.png: File too large; resume={folder} goes on from the last checkpoint"
-    with file_size_limit(6000), pytest.raises(Refused, match=said), lacking(config(), folder):
+    with file_size_limit(7000), pytest.raises(Refused, match=said), lacking(config(), folder):
         go_on(folder)
     assert (folder / LAST).read_bytes() == before
     go_on(folder)
