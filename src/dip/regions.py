@@ -42,8 +42,7 @@ def kinds(mask: Tensor) -> dict[str, Tensor]:
     """
     hole = mask[0, 0].numpy() < 1
     numbered = np.asarray(label(hole, connectivity=2))
-    from_edge = ndimage.distance_transform_edt(np.pad(hole, 1, mode="edge"))[1:-1, 1:-1]  # pyright: ignore[reportIndexIssue, reportOptionalSubscript]
-    depths = ndimage.maximum(from_edge, numbered, np.arange(numbered.max() + 1))
+    depths = ndimage.maximum(from_edge(hole), numbered, np.arange(numbered.max() + 1))
     large = hole & (np.asarray(depths)[numbered] >= DEEP)
     share = large.sum() / hole.sum()
     if share <= 0.1 or share >= 0.9:
@@ -54,7 +53,12 @@ def kinds(mask: Tensor) -> dict[str, Tensor]:
 
 def depth(mask: Tensor) -> float:
     """The distance in pixels of the hole's deepest pixel from what is known."""
-    return float(np.max(ndimage.distance_transform_edt(mask[0, 0].numpy() < 1)))
+    return float(from_edge(mask[0, 0].numpy() < 1).max())
+
+
+def from_edge(hole: np.ndarray) -> np.ndarray:
+    """The distance of each pixel of the hole from what is known: (H, W)."""
+    return np.asarray(ndimage.distance_transform_edt(hole))
 
 
 def components(region: np.ndarray) -> list[Box]:
