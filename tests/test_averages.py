@@ -114,7 +114,7 @@ def test_uncertainty_is_the_deviation_of_the_averaged_outputs(config, tmp_path, 
 
 
 def test_without_an_average_there_is_no_uncertainty(config, tmp_path):
-    repair(build(config(), tmp_path / "run"), tmp_path / "run")
+    repair(build(config("average=none"), tmp_path / "run"), tmp_path / "run")
     assert not (tmp_path / "run" / "uncertainty.png").exists()
 
 

@@ -68,6 +68,9 @@ def test_a_job_is_named_by_what_differs_and_keys_after_an_option_stay_where_they
     assert prepared(given) == ["-m", f"{NAMED}=[input,penalty,trainer.max_steps]", *given[1:]]
     assert prepared(["--multirun"]) == ["--multirun", f"{NAMED}=[]"]
     assert prepared(["seed=1"]) == ["seed=1"]
+    # One folder for all, though `name` follows the picture.
+    assert prepared(["-m", "data.image=a.jpg,b.jpg"])[-2:] == ["data.image=a.jpg,b.jpg", "name=pictures"]
+    assert prepared(["-m", "data.image=a.jpg", "seed=0,1"])[-1] == "seed=0,1"
 
 
 def test_a_prepared_sweep_without_m_is_refused(command):
@@ -106,7 +109,7 @@ def test_resume_is_the_command_that_the_sweep_was_begun_with(tmp_path, monkeypat
 @pytest.mark.parametrize("preset", sorted(path.stem for path in (REPOSITORY / "configs" / "sweep").glob("*.yaml")))
 def test_every_prepared_sweep_turns_keys_that_there_are(preset):
     with initialize_config_dir(str(REPOSITORY / "configs"), version_base="1.3"):
-        cfg = compose("train", [f"sweep=[{preset}]"], return_hydra_config=True)
+        cfg = compose("train", [f"sweep=[{preset}]", "hole_kind=thin"], return_hydra_config=True)
     assert all(OmegaConf.select(cfg, key) is not None for key in cfg.hydra.sweeper.params)
 
 
@@ -193,6 +196,9 @@ def test_the_objective_of_a_search(config):
     with pytest.raises(ValueError, match="objective=psnr_held_out: the run held no pixels out"):
         score(one, "psnr_held_out")
     check_objective(config("objective=psnr_hole"))
+    check_objective(config())
+    with pytest.raises(ValueError, match="objective=psnr_held_out, but no pixels are held out; set stopping=held_out"):
+        check_objective(config("stopping=moving_variance"))
     with pytest.raises(ValueError, match="objective=psnr_hole, but the truth is not known"):
         check_objective(config("objective=psnr_hole", "data.truth=null"))
 
@@ -212,7 +218,8 @@ def test_a_sweep_that_was_killed_runs_what_is_missing(command, tmp_path, keys):
     assert f"The run in {sweep}/seed=0 is complete." in result.stderr
     assert "The run goes on after step" in (sweep / "seed=1" / "train.log").read_text()
     assert [metrics(sweep / f"seed={seed}")["steps"] for seed in range(3)] == [100, 100, 100]
-    assert sorted(path.name for path in sweep.iterdir()) == ["multirun.yaml", "seed=0", "seed=1", "seed=2"]
+    assert {path.name for path in sweep.iterdir() if path.is_dir()} == {"seed=0", "seed=1", "seed=2"}
+    assert {"multirun.yaml", "report.html"} <= {path.name for path in sweep.iterdir()}
 
 
 def test_with_joblib_jobs_share_the_cores_and_one_that_fails_stops_no_other(command, tmp_path, keys, monkeypatch):
@@ -226,7 +233,7 @@ def test_with_joblib_jobs_share_the_cores_and_one_that_fails_stops_no_other(comm
         tmp_path / "sweep" / f"loss._target_={loss},model.depth={depth}"
         for loss, depth in itertools.product(("dip.losses.masked_mse", "faulty.loss"), (30, 1))
     )
-    assert result.stderr.splitlines()[-1].startswith(f"error: {also_impossible}: ")
+    assert result.stderr.splitlines()[-2].startswith(f"error: {also_impossible}: ")
     assert "error: " in (also_impossible / "train.log").read_text()
     assert "is too small for model.depth=30" in (impossible / "train.log").read_text()
     assert "Traceback" not in (impossible / "train.log").read_text()
@@ -238,7 +245,7 @@ def test_with_joblib_jobs_share_the_cores_and_one_that_fails_stops_no_other(comm
 def test_a_job_of_submitit_that_is_pre_empted_is_started_again_and_goes_on(tmp_path, keys):
     pytest.importorskip("hydra_plugins.hydra_submitit_launcher", reason='pip install -e ".[slurm]"')
     sweep = tmp_path / "sweep"
-    launcher = ["hydra/launcher=submitit_local", "trainer.max_steps=1000"]
+    launcher = ["hydra/launcher=submitit_local", "trainer.max_steps=1000", "stopping=none"]
     process = start(tmp_path, "-m", *keys, *launcher, f"hydra.sweep.dir={sweep}")
     log = sweep / "run" / "train.log"
     while not log.exists() or "step 1 of" not in log.read_text():
@@ -259,9 +266,9 @@ def test_a_search_repeats_nothing_when_it_goes_on(command, tmp_path, keys):
     pytest.importorskip("hydra_plugins.hydra_optuna_sweeper", reason='pip install -e ".[optuna]"')
     sweep = tmp_path / "sweep"
     search = ["-m", "sweep=search", *keys, "model.depth=choice(1,2)", f"hydra.sweep.dir={sweep}"]
-    result = command(*search)
+    result = command(*search, "stopping=none")
     assert result.returncode == 2
-    assert result.stderr.count("objective=psnr_held_out: the run held no pixels out") == 1
+    assert result.stderr.count("objective=psnr_held_out, but no pixels are held out; set stopping=held_out") == 1
     result = command(*search, "objective=psnr_hole", "hydra.sweeper.n_trials=2")
     assert result.returncode == 0, result.stderr
     result = command("-m", f"resume={sweep}", "hydra.sweeper.n_trials=3")

@@ -1,6 +1,5 @@
 """What the command line adds to Hydra: file names as they are, and bad input refused in one line."""
 
-import atexit
 import logging
 import os
 import re
@@ -11,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from hydra.errors import HydraException, OverrideParseException
 from hydra.experimental.callback import Callback
@@ -64,6 +63,9 @@ def one_line_errors() -> Iterator[None]:
         said = f"error: {error.filename} cannot be written: {error.strerror}; give another hydra.run.dir"
         print(said, file=sys.stderr)
         sys.exit(2)
+    finally:
+        for folder in Report.due:
+            report(folder)
 
 
 def unwritten(arguments: list[str]) -> str:
@@ -104,11 +106,12 @@ def unknown_key(full_key: str, siblings: list[str]) -> str:
 
 
 class Report(Callback):
-    """Writes the report of a sweep at its end, whatever came of its jobs, and never changes the exit code."""
+    """Has the report of a sweep written at its end, whatever came of its jobs; it never changes the exit code."""
+
+    due: ClassVar[list[Path]] = []  # by `one_line_errors`, since Hydra tells of no end where a job has failed
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        # Hydra tells of a sweep's end only where every job has succeeded; this is after Ctrl-C too.
-        atexit.register(report, Path(config.hydra.sweep.dir).resolve())
+        self.due.append(Path(config.hydra.sweep.dir).resolve())
 
 
 def report(folder: Path) -> None:

@@ -283,6 +283,8 @@ def repair(experiment: Experiment, folder: Path) -> dict[str, Any]:
     # TensorBoard's logger would add an empty hparams.yaml; this file is there already.
     trainer.logger.NAME_HPARAMS_FILE = "config.yaml"  # pyright: ignore[reportAttributeAccessIssue, reportOptionalMemberAccess]
     describe(prior, data, trainer)
+    if cfg.hole_kind != "auto":
+        log.info("The hole is up to %.0f pixels deep: hole_kind=%s.", depth(data.sample.mask), cfg.hole_kind)
     warn_of_the_unreached(callbacks, cfg, data.sample)
     if done is not None:
         log.info("The run goes on after step %d of %d.", done, trainer.max_steps)
@@ -411,7 +413,6 @@ def measured(cfg: DictConfig, data: SingleSample) -> DictConfig:
     cfg = cfg.copy()
     found = kinds(data.sample.mask)
     cfg.hole_kind = max(found, key=lambda kind: found[kind].sum().item())
-    log.info("The hole is up to %.0f pixels deep: hole_kind=%s.", depth(data.sample.mask), cfg.hole_kind)
     return cfg
 
 

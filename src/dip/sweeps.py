@@ -33,8 +33,11 @@ def prepared(arguments: list[str]) -> list[str]:
         arguments = quote_files(remembered(arguments))
     except ValueError as error:
         raise Refused(str(error)) from error
+    fixed = of_all_jobs(arguments)
+    if any(key(argument) == "data.image" for argument in arguments) and not {"data.image", "name"} & set(fixed):
+        arguments, fixed = [*arguments, "name=pictures"], [*fixed, "name"]  # the sweep's folder, not one for each
     first = next((number for number, argument in enumerate(arguments) if is_override(argument)), len(arguments))
-    return [*arguments[:first], f"{NAMED}=[{','.join(of_all_jobs(arguments))}]", *arguments[first:]]
+    return [*arguments[:first], f"{NAMED}=[{','.join(fixed)}]", *arguments[first:]]
 
 
 def key(argument: str) -> str:
@@ -97,6 +100,8 @@ def is_search(sweeper: DictConfig) -> bool:
 def check_objective(cfg: DictConfig) -> None:
     """Raises ValueError where the runs cannot have the score that a search needs."""
     data = cfg.data
+    if cfg.objective == "psnr_held_out" and (cfg.stopping is None or not cfg.stopping._target_.endswith("HeldOut")):
+        raise ValueError("objective=psnr_held_out, but no pixels are held out; set stopping=held_out")
     if cfg.objective == "psnr_hole" and "truth" in data and data.truth is None and data.image is not None:
         raise ValueError("objective=psnr_hole, but the truth is not known; give data.truth, or objective=psnr_held_out")
 

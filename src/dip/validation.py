@@ -39,11 +39,11 @@ def copies(known: np.ndarray, budget: int, random: np.random.Generator) -> np.nd
     chosen = np.zeros_like(known)
     numbered = np.asarray(label(~known, connectivity=2))
     pieces = [numbered[box] == number for number, box in enumerate(ndimage.find_objects(numbered), 1)]
-    for piece in random.permutation(np.array(pieces, dtype=object)):
+    for number in random.permutation(len(pieces)):
         left = budget - chosen.sum()
         if left < budget / 10:  # a crumb says nothing of a hole
             break
-        chosen |= placed(smaller(piece.astype(bool), left), known & ~chosen, random)
+        chosen |= placed(smaller(pieces[number], left), known & ~chosen, random)
     return chosen
 
 
