@@ -208,3 +208,9 @@ def test_resume_goes_on_in_the_same_folder(command, config, tmp_path):
     assert "The run goes on after step 3 of 4." in result.stderr
     assert "step 4 of 4" in (run / "train.log").read_text()
     assert [path.parent for path in (tmp_path / "outputs").rglob("train.log")] == [run]
+
+
+def test_a_kind_of_hole_that_nothing_depends_on_is_refused(command):
+    result = command("experiment=paper_text", "hole_kind=large")
+    assert result.returncode == 2
+    assert result.stderr == ("error: hole_kind=large, but no key of this recipe depends on it; take experiment=quick\n")

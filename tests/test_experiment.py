@@ -529,3 +529,36 @@ def test_a_picture_of_any_mode_is_repaired_and_shown(config, photograph, mask, t
     with Image.open(tmp_path / "run" / name) as result, Image.open(tmp_path / "run" / "output.png") as output:
         assert result.mode == mode
         assert output.mode == ("L" if size == 1 else "RGB")
+
+
+@pytest.fixture
+def both_kinds(photograph, mask):
+    """The tiny picture at 96x72 with a hole 12 pixels deep and a stroke of 4 pixels, far enough from each other."""
+    Image.open(photograph).resize((96, 72)).save(photograph)
+    pixels = np.full((72, 96), 255, dtype=np.uint8)
+    pixels[10:34, 10:34] = 0
+    pixels[60:64, 5:90] = 0
+    Image.fromarray(pixels).save(mask)
+    return pixels == 0
+
+
+def test_a_mask_with_both_kinds_of_holes_gets_each_its_own_run(config, tmp_path, both_kinds):
+    folder = tmp_path / "run"
+    metrics = restore(config(), folder)
+    assert list(metrics["parts"]) == ["thin", "large"]
+    noise = {kind: OmegaConf.load(folder / kind / "config.yaml").input.noise for kind in metrics["parts"]}
+    assert noise == {"thin": 0.2, "large": 0.5}
+    whole, thin, large = (np.array(Image.open(folder / name / "inpainted.png")) for name in ("", "thin", "large"))
+    assert np.array_equal(whole[50:], thin[50:])
+    assert np.array_equal(whole[:50], large[:50])
+    assert (thin[both_kinds] != large[both_kinds]).any()
+    # A run that goes on, and one of which a kind is said, are of the same mask.
+    assert restore(OmegaConf.load(folder / "config.yaml"), folder, go_on=True)["parts"].keys() == {"thin", "large"}
+    assert restore(config("hole_kind=thin"), tmp_path / "thin")["steps"] == 3
+
+
+def test_the_kind_of_the_hole_is_measured_and_said(config, tmp_path, caplog):
+    caplog.set_level("INFO")
+    restore(config(), tmp_path / "run")
+    assert "The hole is up to 4 pixels deep: hole_kind=thin." in caplog.text
+    assert OmegaConf.load(tmp_path / "run" / "config.yaml").hole_kind == "thin"

@@ -128,3 +128,13 @@ def test_a_given_crop_is_the_picture(photograph, mask):
     whole = loaded(photograph, mask)
     assert torch.equal(single.sample.target, whole.sample.target[..., 4:28, 10:36])
     assert single.restored(single.sample.target).size == (26, 24)
+
+
+def test_a_hole_is_large_by_its_depth_and_little_of_another_kind_goes_with_it():
+    stroke, square, speck = (2, 2, 90, 8), (20, 30, 60, 60), (90, 70, 92, 72)
+    assert list(regions.kinds(with_holes(90, 120, stroke))) == ["thin"]
+    assert list(regions.kinds(with_holes(90, 120, square))) == ["large"]
+    assert list(regions.kinds(with_holes(90, 120, square, speck))) == ["large"]
+    both = regions.kinds(with_holes(90, 120, stroke, square))
+    assert {kind: region.sum().item() for kind, region in both.items()} == {"thin": 88 * 6, "large": 40 * 30}
+    assert regions.depth(with_holes(90, 120, square)) == 15
