@@ -275,7 +275,7 @@ def curve(events: EventAccumulator, tag: str, label: str) -> Iterator[plots.Curv
 
 
 def events_of(run: Run) -> EventAccumulator:
-    logging.getLogger("tensorboard").setLevel(logging.WARNING)  # it tells of every file that it has read
+    logging.getLogger("tensorboard").setLevel(logging.ERROR)  # it tells of every file that it reads, and of killed runs
     events = EventAccumulator(str(run.folder), size_guidance={"scalars": 0, "images": 1, "tensors": 1})
     return events.Reload()
 
