@@ -291,8 +291,8 @@ def test_two_launches_at_once_share_no_folder(tmp_path, keys):
 @pytest.mark.slow
 def test_memory_stays_flat_over_fifty_jobs(tmp_path, keys):
     sweep = tmp_path / "sweep"
-    said = (tmp_path / "said").open("w")  # more than a pipe holds
-    process = start(tmp_path, "-m", *keys, "seed=range(50)", f"hydra.sweep.dir={sweep}", stderr=said)
+    with (tmp_path / "said").open("w") as said:  # more than a pipe holds
+        process = start(tmp_path, "-m", *keys, "seed=range(50)", f"hydra.sweep.dir={sweep}", stderr=said)
     memory = {}
     for jobs in (5, 50):
         wait_for(sweep / f"seed={jobs - 1}" / "metrics.json", process)
