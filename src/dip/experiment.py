@@ -112,18 +112,16 @@ def perform_job(cfg: DictConfig, folder: Path) -> dict[str, Any]:
     if not go_on:
         return perform(cfg, folder)
     cfg.trainer.precision = precision(cfg.trainer.precision, cfg.trainer.accelerator)  # as in what it is compared with
-    metrics = folder / "metrics.json"
-    if refusing(begun_so, folder, cfg) and metrics.exists():
-        found = json.loads(metrics.read_text())
-        if found["stopped_by"] != "interrupt":
-            log.info("The run in %s is complete.", folder)
-            return found
+    before = results_before(folder)
+    if refusing(begun_so, folder, cfg) and before.get("stopped_by", "interrupt") != "interrupt":
+        log.info("The run in %s is complete.", folder)
+        return before
     return perform(cfg, folder, go_on)
 
 
 def perform(cfg: DictConfig, folder: Path, go_on: bool = False) -> dict[str, Any]:
     """A new run, or with cfg.resume the one in `folder`. Raises Refused for bad input and a lack of memory or room."""
-    if cfg.hole_kind != "auto" and "${by_hole:" not in OmegaConf.to_yaml(cfg):
+    if cfg.hole_kind != "auto" and not goes_by_hole(cfg):
         raise Refused(f"hole_kind={cfg.hole_kind}, but no key of this recipe depends on it; take experiment=quick")
     if cfg.resume is not None:
         go_on = True
@@ -147,7 +145,7 @@ def restore_all(cfg: DictConfig, folder: Path, go_on: bool) -> dict[str, Any]:
         part = batch.configured(cfg, files)
         if before := batch.finished(part, folder, files):
             log.info("it is repaired already, in %s", before)
-            done[files.name] = json.loads((before / "metrics.json").read_text())
+            done[files.name] = results_before(before)
             continue
         try:
             if part.output.path is not None:
@@ -198,7 +196,7 @@ class Part(NamedTuple):
 def parts(cfg: DictConfig, data: SingleSample) -> Iterator[Part]:
     for number, box in enumerate(data.boxes, 1):
         within = data.damaged.cut(box).mask
-        found = kinds(within) if by_hole(cfg) else {cfg.hole_kind: within < 1}
+        found = kinds(within) if to_be_measured(cfg) else {cfg.hole_kind: within < 1}
         for kind, region in found.items():
             part = cfg.copy()
             part.output.path, part.hole_kind = None, kind
@@ -401,14 +399,18 @@ def build(cfg: DictConfig, folder: Path, data: SingleSample | None = None, go_on
     return Experiment(prior, data, trainer, callbacks, cfg, done)
 
 
-def by_hole(cfg: DictConfig) -> bool:
-    """Whether the kind of the hole, not known yet, decides on any key."""
-    return cfg.hole_kind == "auto" and "${by_hole:" in OmegaConf.to_yaml(cfg)
+def goes_by_hole(cfg: DictConfig) -> bool:
+    """Whether the kind of the hole decides on any key."""
+    return "${by_hole:" in OmegaConf.to_yaml(cfg)
+
+
+def to_be_measured(cfg: DictConfig) -> bool:
+    return cfg.hole_kind == "auto" and goes_by_hole(cfg)
 
 
 def measured(cfg: DictConfig, data: SingleSample) -> DictConfig:
     """The configuration with the kind of the hole, where that is to be measured."""
-    if not by_hole(cfg):
+    if not to_be_measured(cfg):
         return cfg
     cfg = cfg.copy()
     found = kinds(data.sample.mask)
