@@ -25,8 +25,9 @@ GRAPH = {
     "nets.deep_decoder": {"nets.layers"},
     "supervision": set(),
     "averages": set(),
-    "module": {"averages", "data"},
-    "callbacks": {"files", "averages", "data", "formats", "images", "metrics", "module", "stopping"},
+    "texture": {"regions"},
+    "module": {"averages", "data", "inputs", "texture"},
+    "callbacks": {"files", "averages", "data", "formats", "images", "metrics", "module", "stopping", "texture"},
     "checkpoints": {"files", "callbacks", "data"},
     "validation": set(),
     "stopping": {"data", "metrics", "validation"},
@@ -38,7 +39,7 @@ GRAPH = {
     "command": {"report"},
     "experiment": {
         *{"files", "batch", "callbacks", "checkpoints", "command", "data", "formats", "module", "resume"},
-        *{"regions", "supervision", "sweeps"},
+        *{"regions", "stopping", "supervision", "sweeps", "texture"},
     },
 }
 HYDRA = {"batch", "schema", "command", "resume", "sweeps", "experiment"}

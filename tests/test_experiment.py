@@ -16,6 +16,7 @@ from dip.callbacks import Interruption, Langevin, WeightJitter
 from dip.command import Interrupted, Refused
 from dip.experiment import build, precision, repair, restore
 from dip.images import to_pil
+from dip.stopping import rules
 
 # Each key of every choice that makes the training step, with a value that is not its tiny default.
 INPUT = {"noise": "0.3", "learned": "true", "lr": "0.5"}
@@ -68,6 +69,19 @@ KNOBS = {
     "loss=masked_huber": {"delta": "0.05"},
     "loss=masked_mse_ssim": {"ssim_weight": "0.5"},
     "penalty=total_variation": {"weight": "0.1", "isotropic": "false"},
+    "penalty=colour_range": {"weight": "9", "blur_sd": "2"},
+    "texture=patches": {
+        "weight": "0.9",
+        "share": "0.25",
+        "variety_below": "0",
+        "kurtosis_below": "0",
+        "patch": "2",
+        "filters": "5",
+        "samples": "3",
+        "scales": "2",
+        "blur_sd": "2",
+        "input_lr": "0.5",
+    },
     "optimizer=adam": ADAM,
     "optimizer=adamw": ADAM,
     "optimizer=sgd": {"lr": "0.02", "momentum": "0.5", "weight_decay": "0.1"},
@@ -87,6 +101,11 @@ KNOBS = {
 BESIDE = {
     "scheduler=step": ["scheduler.step_size=2"],
     "optimizer=lbfgs": ["optimizer.max_iter=4"],
+    "penalty=colour_range": ["hole_kind=large", "penalty.blur_sd=1"],
+    "texture=patches": [
+        *("hole_kind=large", "texture.patch=3", "texture.scales=1"),
+        *("texture.variety_below=100", "texture.kurtosis_below=100"),
+    ],
     "input=picture scale": ["input.noise_channels=1"],
     **{f"input={name} lr": ["input.learned=true"] for name in ("noise", "meshgrid", "fourier", "picture")},
 }
@@ -112,6 +131,8 @@ def losses(config, tmp_path):
             experiment.data.sample = experiment.data.sample._replace(truth=truth)
         recorder = Losses()
         turning = [callback for callback in experiment.callbacks if isinstance(callback, WeightJitter | Langevin)]
+        if experiment.prior.texture is not None:
+            turning += rules(experiment.trainer)
         experiment.trainer.callbacks = [*turning, recorder]
         experiment.trainer.fit(experiment.prior, datamodule=experiment.data)
         if experiment.prior.average is not None:  # it changes no loss, but what the run results in
@@ -167,6 +188,7 @@ STEP = (
     "input",
     "loss",
     "penalty",
+    "texture",
     "optimizer",
     "scheduler",
     "average",

@@ -28,6 +28,7 @@ from dip.files import write
 from dip.metrics import biharmonic, psnr, ssim
 from dip.module import DeepImagePrior
 from dip.stopping import at_its_best, copied, rules
+from dip.texture import PatchTexture
 
 log = logging.getLogger(__name__)
 # What asks a run to end; Windows has no SIGUSR1.
@@ -235,10 +236,13 @@ class CudaGraph(Callback):
         self.tried = False
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Sample, batch_idx: int) -> None:
+        assert isinstance(pl_module, DeepImagePrior)
+        if pl_module.texture is not None and pl_module.texture.begun:
+            self.tried = True
+            self.release(pl_module)  # the captured step knows of no texture
         if self.tried or batch.target.device.type != "cuda":
             return
         self.tried = True
-        assert isinstance(pl_module, DeepImagePrior)
         judging = Judging(pl_module)
         buffers = [(buffer, buffer.clone()) for buffer in pl_module.buffers()]
         try:
@@ -253,6 +257,9 @@ class CudaGraph(Callback):
             buffer.copy_(before)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.release(pl_module)
+
+    def release(self, pl_module: LightningModule) -> None:
         vars(pl_module).pop("judge", None)  # frees the graph, and the module can be copied and pickled again
 
 
@@ -476,14 +483,20 @@ class Results(Callback):
         pictures = {"masked": sample.target, "output": output, "composite": sample.composite(output)}
         for rule in rules(trainer):
             self.metrics |= rule.metrics()
+        texture = pl_module.texture
+        if isinstance(texture, PatchTexture) and texture.begun:
+            pictures["before_texture"] = texture.fill.cpu()
         if sample.truth is not None:
             baseline = biharmonic(sample.target, sample.mask)
             self.metrics |= compare(full, data.original)
             self.metrics["baseline"] = compare(data.enlarged(baseline), data.original)
+            if "before_texture" in pictures:
+                smooth = data.enlarged(pictures["before_texture"])
+                self.metrics["before_texture"] = compare(smooth, data.original)
             pictures |= {"biharmonic": baseline, "truth": sample.truth}
         for name, picture in pictures.items():
             images.save(images.to_pil(picture), folder / f"{name}.png")
-        labels = {"composite": "inpainted", "biharmonic": "biharmonic (baseline)"}
+        labels = {"composite": "inpainted", "biharmonic": "biharmonic (baseline)", "before_texture": "before texture"}
         row = {labels.get(name, name): picture for name, picture in pictures.items()}
         images.save(images.side_by_side(row), folder / "comparison.png")
         write(folder / "metrics.json", json.dumps(self.metrics, indent=2) + "\n")

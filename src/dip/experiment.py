@@ -34,8 +34,10 @@ from dip.formats import open_picture
 from dip.module import DeepImagePrior
 from dip.regions import Box, depth, kinds
 from dip.resume import begun_so, resumed
+from dip.stopping import HeldOut, Stopping
 from dip.supervision import reached
 from dip.sweeps import check_objective, is_search, score, threads_of_a_job
+from dip.texture import PatchTexture
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -283,6 +285,9 @@ def repair(experiment: Experiment, folder: Path) -> dict[str, Any]:
     describe(prior, data, trainer)
     if cfg.hole_kind != "auto":
         log.info("The hole is up to %.0f pixels deep: hole_kind=%s.", depth(data.sample.mask), cfg.hole_kind)
+    if prior.texture is not None:
+        count = len(prior.texture.holes)
+        log.info("%s in an even texture, to be continued.", "1 hole lies" if count == 1 else f"{count} holes lie")
     warn_of_the_unreached(callbacks, cfg, data.sample)
     if done is not None:
         log.info("The run goes on after step %d of %d.", done, trainer.max_steps)
@@ -356,12 +361,15 @@ def build(cfg: DictConfig, folder: Path, data: SingleSample | None = None, go_on
     picture_input = construct(cfg, "input", size=size, target=target, mask=data.sample.fitted)
     channels = {"in_channels": picture_input().shape[1], "out_channels": target.shape[1]}
     model = construct(cfg, "model", size=size, **channels)
+    texture = construct(cfg, "texture", target=target, mask=data.sample.mask)
+    check_texture(texture, stopping)
     prior = DeepImagePrior(
         model,
         picture_input,
         loss=construct(cfg, "loss"),
         optimizer=construct(cfg, "optimizer"),
-        penalty=construct(cfg, "penalty"),
+        penalty=construct(cfg, "penalty", target=target, mask=data.sample.fitted),
+        texture=texture,
         scheduler=construct(cfg, "scheduler"),
         average=construct(
             cfg, "average", model=model, input=picture_input, target=target, max_steps=cfg.trainer.max_steps
@@ -504,6 +512,15 @@ def check_loss(prior: DeepImagePrior, sample: Sample) -> None:
             "it must keep the size"
         )
     prior.loss(output, target, sample.mask)
+
+
+def check_texture(texture: PatchTexture | None, stopping: Stopping | None) -> None:
+    """Raises ValueError where a hole is to get texture and nothing says when."""
+    if texture is not None and texture.weight > 0 and not isinstance(stopping, HeldOut):
+        raise ValueError(
+            f"texture.weight={texture.weight}, but a hole gets texture when stopping=held_out sees it filled; "
+            "set texture=null, or stopping=held_out"
+        )
 
 
 def check_optimizer(prior: DeepImagePrior) -> None:

@@ -10,6 +10,8 @@ from torch import Tensor, nn
 
 from dip.averages import Average, draw
 from dip.data import Sample
+from dip.inputs import Input
+from dip.texture import PatchTexture
 
 
 class DeepImagePrior(LightningModule):
@@ -17,7 +19,8 @@ class DeepImagePrior(LightningModule):
 
     model: (1, C', H, W) -> (1, C, H, W), any network; input: () -> (1, C', H, W);
     loss: (output, target, mask) -> scalar; optimizer: parameters -> torch optimizer.
-    penalty: output -> scalar, what is added to the loss; scheduler: optimizer -> the schedule of its learning rate.
+    penalty: output -> scalar, what is added to the loss; texture: what is added from `begin_texture` on, if any hole
+    gets it; scheduler: optimizer -> the schedule of its learning rate.
     average: what makes one picture of the run's outputs or weights, a module of `dip.averages`; without one the result
     is what the last weights draw. frozen: classes of layers, by name, that are not trained. Raises ValueError for one
     that the network does not have.
@@ -26,10 +29,11 @@ class DeepImagePrior(LightningModule):
     def __init__(
         self,
         model: nn.Module,
-        input: nn.Module,
+        input: Input,
         loss: Callable[[Tensor, Tensor, Tensor], Tensor],
         optimizer: Callable[[Iterable[nn.Parameter] | list[dict[str, Any]]], torch.optim.Optimizer],
         penalty: Callable[[Tensor], Tensor] | None = None,
+        texture: PatchTexture | None = None,
         scheduler: Callable[[torch.optim.Optimizer], torch.optim.lr_scheduler.LRScheduler] | None = None,
         average: Average | None = None,
         frozen: Sequence[str] = (),
@@ -41,6 +45,7 @@ class DeepImagePrior(LightningModule):
         self.loss = loss
         self.optimizer = optimizer
         self.penalty = penalty
+        self.texture = texture if texture is not None and texture.holes else None
         self.scheduler = scheduler
         self.average = average
         if isinstance(average, nn.Module):
@@ -60,7 +65,11 @@ class DeepImagePrior(LightningModule):
         """The loss of a new output, and that output: what `dip.callbacks.CudaGraph` captures of a step."""
         output = self()
         loss = self.loss(output, target, mask)
-        return loss if self.penalty is None else loss + self.penalty(output), output
+        if self.penalty is not None:
+            loss = loss + self.penalty(output)
+        if self.texture is not None and self.texture.begun:
+            loss = loss + self.texture(output)
+        return loss, output
 
     def training_step(self, sample: Sample) -> dict[str, Tensor]:
         """The loss; the output of this step; the picture to show, which is that output or an average."""
@@ -69,6 +78,16 @@ class DeepImagePrior(LightningModule):
         picture = output if self.average is None else self.average.update(self.model, self.input, output)
         return {"loss": loss, "output": output, "picture": picture}
 
+    def begin_texture(self, optimizer: torch.optim.Optimizer) -> None:
+        """From now on the hole gets texture. The input's noise stays as it is: it is what the texture is made of."""
+        assert self.texture is not None
+        self.texture.begin(self.draw())
+        self.input.keep_noise()
+        optimizer.state.clear()
+        if self.texture.input_lr is not None:
+            for group in optimizer.param_groups[1:]:
+                group["lr"] = self.texture.input_lr
+
     def configure_optimizers(self) -> OptimizerConfig | OptimizerLRSchedulerConfig:
         optimizer = self.optimizer(self.trained())
         if self.scheduler is None:
@@ -76,13 +95,14 @@ class DeepImagePrior(LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": self.scheduler(optimizer), "interval": "step"}}
 
     def trained(self) -> list[nn.Parameter] | list[dict[str, Any]]:
-        """What the optimizer trains; in two groups where the input has a learning rate of its own."""
+        """What the optimizer trains; in two groups where the input has, or will have, a learning rate of its own."""
         network, picture = (
             [parameter for parameter in part.parameters() if parameter.requires_grad]
             for part in (self.model, self.input)
         )
-        lr = getattr(self.input, "lr", None)
-        return [*network, *picture] if lr is None else [{"params": network}, {"params": picture, "lr": lr}]
+        if not picture or (self.input.lr is None and self.texture is None):
+            return [*network, *picture]
+        return [{"params": network}, {"params": picture} | ({} if self.input.lr is None else {"lr": self.input.lr})]
 
 
 def freeze(model: nn.Module, kind: str) -> None:

@@ -234,6 +234,26 @@ class TotalVariation(Factory):
 
 
 @dataclass
+class ColourRange(Target):
+    weight: float
+    blur_sd: float
+
+
+@dataclass
+class PatchTexture(Target):
+    weight: float
+    share: float
+    variety_below: float
+    kurtosis_below: float
+    patch: int
+    filters: int
+    samples: int
+    scales: int
+    blur_sd: float
+    input_lr: float | None
+
+
+@dataclass
 class Adam(Factory):
     lr: float
     betas: tuple[float, float]
@@ -415,7 +435,8 @@ class Train:
     trainer: Any
     callbacks: Any
     logger: Any
-    penalty: Any = None  # these four have no part by default
+    penalty: Any = None  # these five have no part by default
+    texture: Any = None
     scheduler: Any = None
     average: Any = None
     stopping: Any = None
@@ -499,6 +520,8 @@ def register() -> None:
         "masked_huber": Huber,
         "masked_mse_ssim": MseSsim,
         "total_variation": TotalVariation,
+        "colour_range": ColourRange,
+        "patch_texture": PatchTexture,
         "adam": Adam,
         "sgd": Sgd,
         "lbfgs": Lbfgs,

@@ -129,7 +129,8 @@ class HeldOut(Stopping):
     """The PSNR, in dB, of known pixels that the loss does not see, which lie as the hole does (`dip.validation`).
 
     share: of the known pixels that are held out; seed: of their places. At the end the run goes back to its best state
-    and learns all known pixels, for `refit_share` of `max_steps`.
+    and learns all known pixels, for `refit_share` of `max_steps`; or for the share of `dip.texture`, where a hole gets
+    texture.
     """
 
     name = "held_out"
@@ -155,9 +156,13 @@ class HeldOut(Stopping):
         return None if batch.held_out is None else psnr(picture, batch.target, batch.held_out)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.refit_steps = round(self.refit_share * trainer.max_steps)
+        share = self.refit_share if pl_module.texture is None else pl_module.texture.share
+        self.refit_steps = round(share * trainer.max_steps)
         if self.refit_from is not None:
             trainer.datamodule.hold_out(None)  # pyright: ignore[reportAttributeAccessIssue]
+            if pl_module.texture is not None:
+                pl_module.texture.begun = True
+                pl_module.input.noise = 0.0
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Sample, batch_idx: int
@@ -179,6 +184,9 @@ class HeldOut(Stopping):
             pl_module.load_state_dict(self.best)
         self.best = None  # the last state is the best from now on
         trainer.datamodule.hold_out(None)  # pyright: ignore[reportAttributeAccessIssue]
+        if pl_module.texture is not None:
+            log.info("step %d: the hole is filled, and gets texture from here on", trainer.global_step)
+            pl_module.begin_texture(trainer.optimizers[0])
 
     def metrics(self) -> dict[str, Any]:
         return {**super().metrics(), "psnr_held_out": self.best_score}
