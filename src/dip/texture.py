@@ -293,9 +293,9 @@ def some(places: Tensor, count: int) -> Tensor:
 
 
 def blurred(picture: Tensor, sd: float) -> Tensor:
-    """By a Gaussian of so many pixels, with nothing beyond the edges: (1, C, H, W)."""
-    reach = round(3 * sd)
+    """By a Gaussian of so many pixels, as if the edges went on: (1, C, H, W)."""
+    channels, reach = picture.shape[1], round(3 * sd)
     weights = torch.exp(-0.5 * (torch.arange(-reach, reach + 1, device=picture.device) / sd).square())
-    weights = (weights / weights.sum()).expand(picture.shape[1], 1, 1, -1)
-    across = F.conv2d(picture, weights, padding=(0, reach), groups=picture.shape[1])
-    return F.conv2d(across, weights.mT, padding=(reach, 0), groups=picture.shape[1])
+    weights = (weights / weights.sum()).expand(channels, 1, 1, -1)
+    wider = F.pad(picture, (reach, reach, reach, reach), mode="replicate")
+    return F.conv2d(F.conv2d(wider, weights, groups=channels), weights.mT, groups=channels)
