@@ -44,7 +44,7 @@ FAR = 15.0  # from every colour around the hole, in CIELAB, where 100 is from bl
 class Look(NamedTuple):
     """Where the hole's colours occur nowhere around it."""
 
-    area: float  # of the largest connected region, as a share of the hole
+    area: float  # of the largest connected region, as a share of the hole; a strong colour looks larger, being smoothed
     distance: float  # of the strangest colour from the nearest one around the hole, in CIELAB
     region: np.ndarray  # that region, (H, W), boolean
     ellipse: bool  # whether the region is large enough to be one
@@ -68,7 +68,7 @@ def look(picture: Tensor, mask: Tensor) -> Look:
     sizes[0] = 0
     largest = sizes.argmax()
     region = (numbered == largest) & (distances > FAR)
-    return Look(region.sum() / hole.sum(), float(distances.max()), region, bool(region.sum() >= smallest))
+    return Look(float(region.sum() / hole.sum()), float(distances.max()), region, bool(region.sum() >= smallest))
 
 
 def smoothed(colours: np.ndarray, where: np.ndarray, width: float) -> np.ndarray:
@@ -120,9 +120,10 @@ def count(seed: int, overrides: list[str], folder: Path, bar: tqdm) -> None:
     marked = torch.where(torch.from_numpy(seen.region), magenta, images.visible(picture))
     row = {"given": sample.target, f"worst: {name}": picture, "strange colours": marked, "result": result}
     images.save(images.side_by_side(row), folder / f"seed_{seed}.png")
+    looks = [seen for _, seen in watch.looks]
     found = {
         **{"seed": seed, "first": next((step for step, seen in watch.looks if seen.ellipse), None)},
-        **{"area": max(seen.area for _, seen in watch.looks), "distance": max(seen.distance for _, seen in watch.looks)},
+        **{"area": max(seen.area for seen in looks), "distance": max(seen.distance for seen in looks)},
         **{"end": end.ellipse, "steps": metrics["steps"], "stopped_by": metrics["stopped_by"]},
         "looks": [[step, round(seen.area, 5), round(seen.distance, 2)] for step, seen in watch.looks],
     }
@@ -185,6 +186,8 @@ def main() -> None:
     except KeyboardInterrupt:
         parser.exit(130, "interrupted; the same command goes on with the seeds that are missing\n")
     except (ValueError, HydraException, OmegaConfBaseException) as error:
+        if not list(folder.glob("seed_*.json")):
+            (folder / "overrides.json").unlink()  # the corrected command may have the folder
         parser.error(" ".join(one_line(error).split()))
     rows = [json.loads((folder / f"seed_{seed}.json").read_text()) for seed in range(arguments.seeds)]
     write(folder / "table.md", table(rows, f"python scripts/count_ellipses.py {' '.join(sys.argv[1:])}"))
