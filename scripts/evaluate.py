@@ -31,7 +31,7 @@ from tqdm import tqdm
 
 from dip import images, masks
 from dip.data import Sample
-from dip.experiment import build, repair
+from dip.experiment import Experiment, build, repair
 from dip.metrics import psnr
 from dip.schema import register
 
@@ -179,7 +179,7 @@ def evaluate(case: Case, folder: Path, threads: int) -> str | None:
     oracle = Oracle()
     with (attempt / "said.txt").open("w") as said, redirect_stdout(said), redirect_stderr(said):
         try:
-            metrics = observed(case, oracle, attempt / "run")
+            metrics = repair(observed(case.overrides, oracle, attempt / "run"), attempt / "run")
         except Exception as error:
             traceback.print_exc(file=said)
             return f"{case.name} failed: {' '.join(str(error).split())}; {attempt}/said.txt has more"
@@ -194,12 +194,13 @@ def evaluate(case: Case, folder: Path, threads: int) -> str | None:
     return None
 
 
-def observed(case: Case, oracle: Oracle, folder: Path) -> dict[str, Any]:
+def observed(overrides: list[str], observer: Callback, folder: Path) -> Experiment:
+    """An experiment that is ready for `repair`, with an observer of its steps."""
     register()
     with initialize_config_dir(str(CONFIGS), version_base="1.3"):
-        experiment = build(compose("train", case.overrides), folder)
-    experiment.trainer.callbacks.insert(0, oracle)  # pyright: ignore[reportAttributeAccessIssue]
-    return repair(experiment, folder)
+        experiment = build(compose("train", overrides), folder)
+    experiment.trainer.callbacks.insert(0, observer)  # pyright: ignore[reportAttributeAccessIssue]
+    return experiment
 
 
 def row(case: Case, folder: Path) -> dict[str, Any]:
