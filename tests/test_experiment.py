@@ -14,7 +14,7 @@ from pytorch_lightning import Callback
 from dip import regions
 from dip.callbacks import Interruption, Langevin, WeightJitter
 from dip.command import Interrupted, Refused
-from dip.experiment import build, precision, repair, restore
+from dip.experiment import build, only, precision, repair, restore, restore_region
 from dip.images import to_pil
 from dip.stopping import rules
 
@@ -174,6 +174,7 @@ ELSEWHERE = {
     "resume",  # test_resume
     "trainer.accelerator",  # the machine
     "trainer.devices",  # test_sweeps
+    "members",  # below
     "threads",  # test_sweeps
     "objective",  # test_sweeps
     "trainer.deterministic",  # torch's own, on GPUs
@@ -584,3 +585,42 @@ def test_the_kind_of_the_hole_is_measured_and_said(config, tmp_path, caplog):
     restore(config(), tmp_path / "run")
     assert "The hole is up to 4 pixels deep: hole_kind=thin." in caplog.text
     assert OmegaConf.load(tmp_path / "run" / "config.yaml").hole_kind == "thin"
+
+
+def test_several_members_are_runs_of_their_own_and_their_mean_is_the_result(config, tmp_path):
+    metrics = restore(config("members=3", "seed=2"), tmp_path / "all")
+    assert list(metrics["members"]) == ["member_1", "member_2", "member_3"]
+    outputs = []
+    for number, name in enumerate(metrics["members"]):
+        alone = tmp_path / name
+        own = run(config(f"seed={6 + number}"), alone)
+        assert own["psnr_hole"] == metrics["members"][name]["psnr_hole"]
+        outputs.append(np.array(Image.open(alone / "output.png"), dtype=float))
+    mean = np.array(Image.open(tmp_path / "all" / "output.png"), dtype=float)
+    assert np.abs(mean - np.mean(outputs, axis=0)).max() <= 1
+    assert np.abs(mean - outputs[0]).max() > 1
+    assert metrics["steps"] == 9
+    assert metrics == json.loads((tmp_path / "all" / "metrics.json").read_text())
+
+
+def test_members_that_were_interrupted_go_on_with_what_is_missing(config, tmp_path, caplog):
+    def stop_the_second(experiment):
+        if experiment.cfg.seed == 1:
+            only(experiment.callbacks, Interruption).received = signal.SIGINT
+
+    cfg, folder = config("members=3"), tmp_path / "run"
+    with pytest.raises(Interrupted, match=r"1 of 3 runs are done; resume="):
+        restore_region(cfg, folder, watch=stop_the_second)
+    metrics = json.loads((folder / "metrics.json").read_text())
+    assert (metrics["stopped_by"], list(metrics["members"])) == ("interrupt", ["member_1"])
+    assert (folder / "inpainted.png").exists()
+    caplog.set_level("INFO")
+    resumed = restore(OmegaConf.load(folder / "config.yaml"), folder, go_on=True)
+    assert "is complete after 3 steps" in caplog.text
+    fresh = restore(config("members=3"), tmp_path / "fresh")
+    assert resumed["psnr_hole"] == fresh["psnr_hole"]
+
+
+def test_no_member_is_refused(config, tmp_path):
+    with pytest.raises(Refused, match="members=0, but the result is the mean of at least one run"):
+        restore(config("members=0"), tmp_path)

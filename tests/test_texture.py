@@ -8,7 +8,7 @@ from pytorch_lightning import Callback
 from skimage import data
 from torch.nn import functional
 
-from dip.experiment import build, repair
+from dip.experiment import build, repair, restore
 from dip.texture import ColourRange, PatchTexture, blurred, is_even, surroundings
 
 torch.manual_seed(0)
@@ -180,3 +180,8 @@ def test_a_hole_without_a_texture_around_it_is_refitted_as_ever(textured, tmp_pa
     metrics = repair(experiment, tmp_path / "run")
     assert "before_texture" not in metrics
     assert json.loads((tmp_path / "run" / "metrics.json").read_text()) == metrics
+
+
+def test_a_hole_that_gets_texture_is_no_mean(textured, tmp_path):
+    metrics = restore(textured("members=3"), tmp_path / "run")
+    assert list(metrics["members"]) == ["member_1"]

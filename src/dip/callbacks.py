@@ -429,13 +429,14 @@ def stopped_by(trainer: Trainer) -> str:
 
 
 class Results(Callback):
-    """Pictures and `metrics.json` in the run's folder; `metrics` is what that file holds.
+    """Pictures and `metrics.json` in the run's folder; `metrics` is what that file holds, and `output` the raw picture.
 
     The pictures are what the checkpoint stands for: drawn after the last update and without the input's noise, or the
     average of the run.
     path: where the repaired picture goes as well, in the format of its ending; without `overwrite` no file is replaced.
     """
 
+    output: Tensor
     seconds_before = 0.0  # what the run took until the checkpoint that it goes on from
 
     def __init__(self, path: str | None, overwrite: bool):
@@ -467,32 +468,39 @@ class Results(Callback):
         seconds = time.monotonic() - self.started
         with at_its_best(trainer, pl_module), trainer.precision_plugin.forward_context():
             output = pl_module.draw().cpu()  # pyright: ignore[reportCallIssue]
-        data: SingleSample = trainer.datamodule  # pyright: ignore[reportAttributeAccessIssue]
-        folder = Path(trainer.default_root_dir)
-        sample, full = data.sample, data.enlarged(output)
-        self.write(data.restored(output), folder)
-        self.metrics: dict[str, Any] = {
+        run: dict[str, Any] = {
             "steps": trainer.global_step,
             "seconds": round(seconds, 2),
             "stopped_by": stopped_by(trainer),
             "loss": self.loss.item(),
-            "region": list(data.box),
-            "drawn_at": list(reversed(output.shape[-2:])),
-            **measure(full, data.original),
         }
-        pictures = {"masked": sample.target, "output": output, "composite": sample.composite(output)}
         for rule in rules(trainer):
-            self.metrics |= rule.metrics()
+            run |= rule.metrics()
         texture = pl_module.texture
-        if isinstance(texture, PatchTexture) and texture.begun:
-            pictures["before_texture"] = texture.fill.cpu()
+        smooth = texture.fill.cpu() if isinstance(texture, PatchTexture) and texture.begun else None
+        data: SingleSample = trainer.datamodule  # pyright: ignore[reportAttributeAccessIssue]
+        self.leave(data, output, Path(trainer.default_root_dir), run, smooth)
+
+    def leave(
+        self, data: SingleSample, output: Tensor, folder: Path, run: dict[str, Any], smooth: Tensor | None = None
+    ) -> None:
+        """All files of a result. output: (1, C, H, W), at the sample's size; run: what is known of how it was reached.
+
+        smooth: the output before its holes got texture.
+        """
+        self.output, sample, full = output, data.sample, data.enlarged(output)
+        self.write(data.restored(output), folder)
+        drawn = {"region": list(data.box), "drawn_at": list(reversed(output.shape[-2:]))}
+        self.metrics = {**run, **drawn, **measure(full, data.original)}
+        pictures = {"masked": sample.target, "output": output, "composite": sample.composite(output)}
+        if smooth is not None:
+            pictures["before_texture"] = smooth
         if sample.truth is not None:
             baseline = biharmonic(sample.target, sample.mask)
             self.metrics |= compare(full, data.original)
             self.metrics["baseline"] = compare(data.enlarged(baseline), data.original)
-            if "before_texture" in pictures:
-                smooth = data.enlarged(pictures["before_texture"])
-                self.metrics["before_texture"] = compare(smooth, data.original)
+            if smooth is not None:
+                self.metrics["before_texture"] = compare(data.enlarged(smooth), data.original)
             pictures |= {"biharmonic": baseline, "truth": sample.truth}
         for name, picture in pictures.items():
             images.save(images.to_pil(picture), folder / f"{name}.png")

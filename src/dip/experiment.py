@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from statistics import fmean
 from textwrap import shorten
 from typing import Any, NamedTuple, TypeVar
 
@@ -29,7 +30,7 @@ from dip.callbacks import BackTracking, Interruption, Overview, Results, Supervi
 from dip.checkpoints import LAST, WholeFiles, fingerprint, read
 from dip.command import Interrupted, Refused, show_tracebacks
 from dip.data import Sample, SingleSample
-from dip.files import held, write
+from dip.files import held, whole, write
 from dip.formats import open_picture
 from dip.module import DeepImagePrior
 from dip.regions import Box, depth, kinds
@@ -183,7 +184,7 @@ def restore(cfg: DictConfig, folder: Path, go_on: bool = False) -> dict[str, Any
         each = list(parts(cfg, data))
         if len(each) > 1:
             return restore_parts(cfg, folder, data, each, go_on)
-        return repair(refusing(build, cfg, folder, data, go_on), folder)
+        return restore_region(cfg, folder, data, go_on)
 
 
 class Part(NamedTuple):
@@ -219,9 +220,8 @@ def restore_parts(cfg: DictConfig, folder: Path, data: SingleSample, each: list[
     try:
         for part in each:
             within = folder / part.name
-            experiment = refusing(build, part.cfg, within, None, begun(within, go_on))
             try:
-                done[part.name] = repair(experiment, within)
+                done[part.name] = restore_region(part.cfg, within, None, begun(within, go_on))
             finally:
                 for file in within.glob("inpainted.*"):
                     picture.paste(open_picture(file, "resume"), part.box[:2], part.pixels)
@@ -235,6 +235,82 @@ def restore_parts(cfg: DictConfig, folder: Path, data: SingleSample, each: list[
         write(folder / "metrics.json", json.dumps(metrics, indent=2) + "\n")
     log.info("%s", results.file)
     return metrics
+
+
+def restore_region(
+    cfg: DictConfig,
+    folder: Path,
+    data: SingleSample | None = None,
+    go_on: bool = False,
+    watch: Callable[[Experiment], None] | None = None,
+) -> dict[str, Any]:
+    """Repairs what has holes of one kind: in one run, or as the mean of `cfg.members` runs with other seeds.
+
+    watch: is shown each run before it starts.
+    """
+    data = data or refusing(construct, cfg, "data")
+    cfg = measured(cfg, data)
+    if cfg.members > 1:
+        return restore_members(cfg, folder, data, go_on, watch)
+    experiment = refusing(build, cfg, folder, data, go_on)
+    if watch is not None:
+        watch(experiment)
+    return repair(experiment, folder)
+
+
+def restore_members(
+    cfg: DictConfig, folder: Path, data: SingleSample, go_on: bool, watch: Callable[[Experiment], None] | None
+) -> dict[str, Any]:
+    """Each run has a folder of its own; their mean, as far as they have come, is in `folder`."""
+    results = refusing(construct, cfg, "callbacks")["results"]
+    refusing(results.check, data.damaged.picture)
+    save_configuration(cfg, folder)
+    done: dict[str, Any] = {}
+    outputs: list[torch.Tensor] = []
+    complete = False
+    try:
+        for number in range(cfg.members):
+            within, member = folder / f"member_{number + 1}", cfg.copy()
+            member.members, member.output.path = 1, None
+            member.seed = (cfg.seed * cfg.members + number) % 2**32  # no other seed has any of these
+            experiment = refusing(build, member, within, None, begun(within, go_on))
+            if watch is not None:
+                watch(experiment)
+            log.info("run %d of %d, whose mean is the result", number + 1, cfg.members)
+            try:
+                done[within.name] = repair(experiment, within)
+            finally:
+                outputs += kept(only(experiment.callbacks, Results), within / "output.pt")
+            if experiment.prior.texture is not None:
+                log.info("A mean of several textures would be none; one run is all.")
+                break
+        complete = True
+    except Interrupted as interrupted:
+        said = f"{len(done)} of {cfg.members} runs are done; resume={folder} goes on"
+        raise Interrupted(interrupted.received, said) from None
+    finally:  # results after Ctrl-C too
+        if outputs:
+            results.leave(data, torch.stack(outputs).mean(dim=0), folder, summary(done, complete))
+    log.info(table(results.metrics, results.file))
+    return results.metrics
+
+
+def kept(results: Results, file: Path) -> list[torch.Tensor]:
+    """The raw output of a run, which a later call finds in `file`; none where it drew nothing."""
+    if hasattr(results, "output"):
+        with whole(file) as content:
+            torch.save(results.output, content)
+    return [torch.load(file, weights_only=True)] if file.exists() else []
+
+
+def summary(members: dict[str, Any], complete: bool) -> dict[str, Any]:
+    """What metrics.json holds of several runs as one; without `complete` there are more to come."""
+    each = list(members.values())
+    found: dict[str, Any] = {key: sum(member[key] for member in each) for key in ("steps", "seconds")}
+    found["stopped_by"] = ", ".join(sorted({member["stopped_by"] for member in each})) if complete else "interrupt"
+    if each and all("psnr_held_out" in member for member in each):
+        found["psnr_held_out"] = fmean(member["psnr_held_out"] for member in each)
+    return {**found, "members": members}
 
 
 def save_configuration(cfg: DictConfig, folder: Path, resolve: bool = False) -> None:
@@ -331,6 +407,8 @@ def check(cfg: DictConfig, folder: Path, go_on: bool) -> None:
         OmegaConf.is_list(cfg.trainer.devices) and len(cfg.trainer.devices) == 1
     ):
         raise ValueError(f"trainer.devices={cfg.trainer.devices}, but a run has one device, such as [0]; null chooses")
+    if cfg.members < 1:
+        raise ValueError(f"members={cfg.members}, but the result is the mean of at least one run")
     if not 0 <= cfg.seed < 2**32:
         raise ValueError(f"seed={cfg.seed}, but a seed lies between 0 and 2^32 - 1")
     here = [name for name, entry in AcceleratorRegistry.items() if entry["accelerator"].is_available()]

@@ -422,6 +422,7 @@ class Train:
     seed: int
     resume: str | None
     hole_kind: HoleKind
+    members: int
     frozen: list[str]
     threads: int | None
     objective: Objective
