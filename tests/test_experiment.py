@@ -269,6 +269,7 @@ OF_EVERY_RUN = {
     "region",
     "drawn_at",
     "psnr_known",
+    "texture_distance",
     "best_step",
     "psnr_held_out",
 }
@@ -293,7 +294,7 @@ def test_results_are_complete_and_true(config, photograph, tmp_path):
     assert metrics == returned
     measures = {"psnr_hole", "ssim_hole", "psnr_all", "psnr_composite"}
     assert set(metrics) == {*OF_EVERY_RUN, "baseline"} | measures
-    assert set(metrics["baseline"]) == measures
+    assert set(metrics["baseline"]) == {*measures, "texture_distance"}
     assert (metrics["steps"], metrics["stopped_by"]) == (3, "max_steps")
 
     before, after, raw = (

@@ -25,7 +25,7 @@ from dip import formats, images
 from dip.averages import OutputAverage
 from dip.data import Sample, SingleSample
 from dip.files import write
-from dip.metrics import biharmonic, psnr, ssim
+from dip.metrics import biharmonic, psnr, ssim, texture_distance
 from dip.module import DeepImagePrior
 from dip.stopping import at_its_best, copied, rules
 from dip.texture import PatchTexture
@@ -412,7 +412,8 @@ class Uncertainty(Callback):
         average = pl_module.average
         if not isinstance(average, OutputAverage):
             return
-        deviation = average.variance.mean(dim=1, keepdim=True).sqrt()
+        with at_its_best(trainer, pl_module):
+            deviation = average.deviation
         largest = deviation.max().item()
         log.info("uncertainty.png: white is a standard deviation of %.4f, where white in the picture is 1", largest)
         picture = deviation / max(largest, 1e-12)
@@ -479,6 +480,7 @@ class Results(Callback):
             "region": list(data.box),
             "drawn_at": list(reversed(output.shape[-2:])),
             **measure(full, data.original),
+            "texture_distance": texture_distance(data.original.composite(full), data.original.mask),
         }
         pictures = {"masked": sample.target, "output": output, "composite": sample.composite(output)}
         for rule in rules(trainer):
@@ -489,10 +491,10 @@ class Results(Callback):
         if sample.truth is not None:
             baseline = biharmonic(sample.target, sample.mask)
             self.metrics |= compare(full, data.original)
-            self.metrics["baseline"] = compare(data.enlarged(baseline), data.original)
+            self.metrics["baseline"] = with_texture(data.enlarged(baseline), data.original)
             if "before_texture" in pictures:
                 smooth = data.enlarged(pictures["before_texture"])
-                self.metrics["before_texture"] = compare(smooth, data.original)
+                self.metrics["before_texture"] = with_texture(smooth, data.original)
             pictures |= {"biharmonic": baseline, "truth": sample.truth}
         for name, picture in pictures.items():
             images.save(images.to_pil(picture), folder / f"{name}.png")
@@ -561,3 +563,8 @@ def compare(output: Tensor, sample: Sample) -> dict[str, float]:
         "psnr_all": psnr(output, sample.truth, everywhere),
         "psnr_composite": psnr(sample.composite(output), sample.truth, everywhere),
     }
+
+
+def with_texture(output: Tensor, sample: Sample) -> dict[str, float | None]:
+    """The same, and `texture_distance`."""
+    return {**compare(output, sample), "texture_distance": texture_distance(sample.composite(output), sample.mask)}
