@@ -42,10 +42,10 @@ def read(path: Path) -> Run:
     found = json.loads(path.read_text())
     run = path.parent
     if (ended := found["metrics"]["stopped_by"]) != "max_steps":
-        raise ValueError(f"{run} was stopped by {ended}; evaluate with stopping.patience_steps=100000 in another folder")
+        raise ValueError(f"{run} was stopped by {ended}; evaluate anew with stopping.patience_steps=100000")
     scores = {name: own for name, own in found.get("scores", {}).items() if own}
     if len({own[-1][0] for own in scores.values()}) > 1:
-        raise ValueError(f"{run} learned the held-out pixels at last; evaluate with stopping.refit_share=0 elsewhere")
+        raise ValueError(f"{run} learned the held-out pixels at last; evaluate anew with stopping.refit_share=0")
     return Run({key: found[key] for key in ("suite", "picture", "seed")}, dict(found["curve"]), scores)
 
 
@@ -58,15 +58,15 @@ def replay(rule: Stopping, scores: list[tuple[int, float]]) -> int | None:
     return None
 
 
-def judged(run: Run, name: str, rule: Stopping) -> dict[str, Any]:
+def judged(run: Run, rule: Stopping) -> dict[str, Any]:
     """What the fresh `rule` makes of the run. A gap is what the returned state lacks to the best one (the oracle)."""
     oracle, last = max(run.quality, key=lambda step: run.quality[step]), max(run.quality)
-    stopped = replay(rule, run.scores[name])
+    stopped = replay(rule, run.scores[rule.name])
     gap = run.quality[oracle] - run.quality[rule.best_step]
     fell = run.quality[oracle] - run.quality[last]
     return {
         **run.case,
-        **{"rule": name, "patience_steps": rule.patience_steps, "stopped": stopped, "steps": stopped or last},
+        **{"rule": rule.name, "patience_steps": rule.patience_steps, "stopped": stopped, "steps": stopped or last},
         **{"best_step": rule.best_step, "psnr_hole": run.quality[rule.best_step], "oracle_step": oracle},
         "gap": round(gap, 3),
         "false_alarm": stopped is not None and stopped < oracle and gap > MUCH,
@@ -77,15 +77,15 @@ def judged(run: Run, name: str, rule: Stopping) -> dict[str, Any]:
 def compared(found: list[Run], patiences: list[int]) -> list[dict[str, Any]]:
     """A row for each run, rule and patience. Raises ValueError for a patience that a rule refuses."""
     names = dict.fromkeys(name for run in found for name in run.scores)
-    rules = [(name, rule_named(name, f"stopping.patience_steps={patience}")) for name in names for patience in patiences]
-    return [judged(run, name, deepcopy(rule)) for name, rule in rules for run in found if name in run.scores]
+    rules = [rule_named(name, f"stopping.patience_steps={patience}") for name in names for patience in patiences]
+    return [judged(run, deepcopy(rule)) for rule in rules for run in found if rule.name in run.scores]
 
 
 def markdown(rows: list[dict[str, Any]]) -> str:
     lines = [
         "Gap: from the best step of the same curve (the oracle) to the state that the rule returns, dB in the hole.",
-        f"False alarm: stopped before the oracle, and a gap of more than {MUCH} dB. Missed stop: not stopped though the",
-        f"curve fell by more than {MUCH} dB, or a state past the oracle with such a gap.",
+        f"False alarm: stopped before the oracle, and a gap of more than {MUCH} dB. Missed stop: not stopped, and the",
+        f"curve has fallen by more than {MUCH} dB at its end; or a state past the oracle with such a gap.",
         "",
         "| suite | rule | patience | runs | mean gap | worst gap | false alarms | missed stops | mean steps |",
         "|" + 9 * "---|",
@@ -109,7 +109,7 @@ def line(rows: list[dict[str, Any]], suite: str, name: str, patience: int) -> st
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, help="of an evaluation, whose runs went on to their last step")
-    parser.add_argument("--patience", type=numbers, default=[100, 300, 1000], help="steps, such as 100,300,1000 (these)")
+    parser.add_argument("--patience", type=numbers, default=[100, 300, 1000], help="steps (100,300,1000)")
     arguments = parser.parse_args()
     try:
         rows = compared(runs(arguments.folder), arguments.patience)
