@@ -11,7 +11,6 @@ text; holes has a region of some size and shape in each. The second call into a 
 import argparse
 import csv
 import json
-import math
 import statistics
 import sys
 import traceback
@@ -101,8 +100,10 @@ def rank_correlation(average: OutputAverage, sample: Sample) -> float | None:
     assert sample.truth is not None
     hole = ~sample.mask.bool()
     error = (average.mean.cpu().clamp(0, 1) - sample.truth).abs().mean(dim=1, keepdim=True)
-    found = spearmanr(average.deviation.cpu()[hole], error[hole]).statistic
-    return None if math.isnan(found) else round(float(found), 4)
+    pair = [values.cpu()[hole] for values in (average.deviation, error)]
+    if any(values.min() == values.max() for values in pair):
+        return None
+    return round(float(spearmanr(*pair).statistic), 4)
 
 
 def shadows() -> dict[str, Stopping]:

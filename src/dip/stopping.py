@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from statistics import fmean
 from typing import Any
 
 import torch
@@ -219,7 +220,9 @@ class WindowVariance(Stopping):
         self.pictures = [*self.pictures, picture.clone()][-self.window :]
         if len(self.pictures) < self.window:
             return None
-        return -torch.cat(self.pictures).var(dim=0, correction=0).mean().item()
+        mean = torch.cat(self.pictures).mean(dim=0, keepdim=True)
+        # Picture by picture, which takes a fraction of the time of Tensor.var over all of them.
+        return -fmean((each - mean).square().mean().item() for each in self.pictures)
 
 
 class MovingVariance(Stopping):
