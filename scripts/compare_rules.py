@@ -1,6 +1,6 @@
 """Replays every rule that stops a run on the curves of an evaluation, and writes what each would have resulted in.
 
-    python scripts/evaluate.py outputs/evaluate/rules stopping.patience_steps=100000 stopping.refit_share=0
+    python scripts/evaluate.py outputs/evaluate/rules stopping.patience_steps=100000 stopping.refit_share=0 texture=null
     python scripts/compare_rules.py outputs/evaluate/rules --patience 100,300,1000
 
 The first command makes runs that go on to trainer.max_steps. All rules are replayed on the same curves, so that none
@@ -45,7 +45,7 @@ def read(path: Path) -> Run:
         raise ValueError(f"{run} was stopped by {ended}; evaluate anew with stopping.patience_steps=100000")
     scores = {name: own for name, own in found.get("scores", {}).items() if own}
     if len({own[-1][0] for own in scores.values()}) > 1:
-        raise ValueError(f"{run} learned the held-out pixels at last; evaluate anew with stopping.refit_share=0")
+        raise ValueError(f"{run} learned what was held out; evaluate anew with stopping.refit_share=0 texture=null")
     return Run({key: found[key] for key in ("suite", "picture", "seed")}, dict(found["curve"]), scores)
 
 

@@ -78,7 +78,7 @@ def test_a_table_of_what_the_recipe_reaches(evaluate, tmp_path):
 
 def test_what_every_rule_would_score_is_recorded_and_the_run_does_not_notice(evaluation, photograph, mask, tmp_path):
     files = [f"data.image={photograph}", f"data.mask={mask}", f"data.truth={photograph}"]
-    whole = ["trainer.max_steps=120", "stopping.patience_steps=100000", "stopping.refit_share=0"]
+    whole = ["trainer.max_steps=120", "stopping.patience_steps=100000", "stopping.refit_share=0", "texture=null"]
     case = evaluation.Case("holes", "tiny", 0, [*TINY, *whole, *files])
     found = evaluation.observed(case, tmp_path / "observed")
     scores = {name: dict(points) for name, points in found["scores"].items()}
