@@ -24,16 +24,20 @@ from typing import Any, NamedTuple
 
 import torch
 from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig
 from PIL import Image, ImageDraw
 from pytorch_lightning import Callback, LightningModule, Trainer
+from scipy.stats import spearmanr
 from torch import Tensor
 from tqdm import tqdm
 
 from dip import images, masks
+from dip.averages import OutputAverage
 from dip.data import Sample
-from dip.experiment import Experiment, build, repair
-from dip.metrics import psnr
+from dip.experiment import Experiment, build, construct, restore_region
+from dip.metrics import psnr, texture_distance
 from dip.schema import register
+from dip.stopping import Stopping, at_its_best
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 SIDE = 256
@@ -56,19 +60,65 @@ class Case(NamedTuple):
 
 
 class Oracle(Callback):
-    """The curve of the hole's PSNR every few steps, which nothing in the run may see."""
+    """What nothing in the run may see: the curve of the hole's PSNR, and what every rule scores beside it.
 
-    def __init__(self, every_steps: int = 10):
-        self.every_steps = every_steps
+    rules: by name; they are asked for scores alone, and end nothing. `rank_correlation`: in the state that is the
+    result, None where no outputs are averaged.
+    """
+
+    def __init__(self, rules: dict[str, Stopping]):
+        self.rules = rules
         self.curve: list[tuple[int, float]] = []
+        self.scores: dict[str, list[tuple[int, float]]] = {name: [] for name in rules}
+        self.rank_correlation: float | None = None
 
+    @torch.no_grad()
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Sample, batch_idx: int
     ) -> None:
-        if trainer.global_step % self.every_steps == 0 or trainer.global_step == trainer.max_steps:
+        step, picture = trainer.global_step, outputs["picture"]
+        due = [name for name, rule in self.rules.items() if step % rule.every_steps == 0]
+        if due or step == trainer.max_steps:
             assert batch.truth is not None
-            quality = psnr(outputs["picture"], batch.truth, ~batch.mask.bool())
-            self.curve.append((trainer.global_step, round(quality, 3)))
+            self.curve.append((step, round(psnr(picture, batch.truth, ~batch.mask.bool()), 3)))
+        for name in due:
+            score = self.rules[name].score(picture, batch)
+            if score is not None:
+                self.scores[name].append((step, score))
+
+    def seen(self) -> dict[str, Any]:
+        return {"curve": self.curve, "scores": self.scores, "rank_correlation": self.rank_correlation}
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if isinstance(pl_module.average, OutputAverage):
+            sample = trainer.datamodule.sample  # pyright: ignore[reportAttributeAccessIssue]
+            with at_its_best(trainer, pl_module):
+                self.rank_correlation = rank_correlation(pl_module.average, sample)
+
+
+def rank_correlation(average: OutputAverage, sample: Sample) -> float | None:
+    """Spearman's, over the hole's pixels, of the averaged outputs' deviation and the result's absolute error.
+
+    None where one of them is the same everywhere.
+    """
+    assert sample.truth is not None
+    hole = ~sample.mask.bool()
+    error = (average.mean.cpu().clamp(0, 1) - sample.truth).abs().mean(dim=1, keepdim=True)
+    pair = [values.cpu()[hole] for values in (average.deviation, error)]
+    if any(values.min() == values.max() for values in pair):
+        return None
+    return round(float(spearmanr(*pair).statistic), 4)
+
+
+def shadows() -> dict[str, Stopping]:
+    """Every rule of configs/stopping, as it is there."""
+    names = sorted(path.stem for path in (CONFIGS / "stopping").glob("*.yaml"))
+    return {name: rule_named(name) for name in names if name != "none"}
+
+
+def rule_named(name: str, *overrides: str) -> Stopping:
+    """A rule of configs/stopping, with keys such as stopping.patience_steps=100. Raises ValueError for bad ones."""
+    return construct(composed([f"stopping={name}", *overrides]), "stopping")
 
 
 def rectangle(draw: ImageDraw.ImageDraw, width: int, height: int) -> None:
@@ -176,47 +226,92 @@ def evaluate(case: Case, folder: Path, threads: int) -> str | None:
     run = folder / case.name
     run.parent.mkdir(parents=True, exist_ok=True)
     attempt = Path(mkdtemp(prefix=f"{run.name}_", dir=run.parent))
-    oracle = Oracle()
     with (attempt / "said.txt").open("w") as said, redirect_stdout(said), redirect_stderr(said):
         try:
-            metrics = repair(observed(case.overrides, oracle, attempt / "run"), attempt / "run")
+            found = evaluated(case, attempt / "run")
         except Exception as error:
             traceback.print_exc(file=said)
             return f"{case.name} failed: {' '.join(str(error).split())}; {attempt}/said.txt has more"
-    best = max(oracle.curve, key=lambda point: point[1])
-    found = {
-        **{"suite": case.suite, "picture": case.picture, "seed": case.seed, "overrides": case.overrides},
-        **{"metrics": metrics, "oracle": {"step": best[0], "psnr_hole": best[1]}, "last": oracle.curve[-1][1]},
-        "curve": oracle.curve,
-    }
     (attempt / "evaluation.json").write_text(json.dumps(found) + "\n")
     attempt.rename(run)
     return None
 
 
-def observed(overrides: list[str], observer: Callback, folder: Path) -> Experiment:
-    """An experiment that is ready for `repair`, with an observer of its steps."""
+def evaluated(case: Case, folder: Path) -> dict[str, Any]:
+    """Runs the case; what evaluation.json holds of it."""
+    watched: list[tuple[Oracle, Experiment]] = []
+
+    def watch(experiment: Experiment) -> None:
+        watched.append((Oracle(shadows()), experiment))
+        experiment.trainer.callbacks.insert(0, watched[-1][0])  # pyright: ignore[reportAttributeAccessIssue]
+
+    metrics = restore_region(composed(case.overrides), folder, watch=watch)
+    original = watched[0][1].data.original
+    assert original.truth is not None
+    return {
+        **{"suite": case.suite, "picture": case.picture, "seed": case.seed, "overrides": case.overrides},
+        **{"metrics": metrics, "truth": {"texture_distance": texture_distance(original.truth, original.mask)}},
+        "runs": [
+            {
+                "stop": stop(own),
+                "rank_correlation": oracle.rank_correlation,
+                "curve": oracle.curve,
+                "scores": oracle.scores,
+            }
+            for (oracle, _), own in zip(watched, metrics.get("members", {"": metrics}).values(), strict=True)
+        ],
+    }
+
+
+def stop(metrics: dict[str, Any]) -> float:
+    """What the rule has chosen, in dB: a hole gets texture only then, which no PSNR rewards."""
+    return metrics.get("before_texture", metrics)["psnr_hole"]
+
+
+def composed(overrides: list[str]) -> DictConfig:
     register()
     with initialize_config_dir(str(CONFIGS), version_base="1.3"):
-        experiment = build(compose("train", overrides), folder)
+        return compose("train", overrides)
+
+
+def observed(overrides: list[str], observer: Callback, folder: Path) -> Experiment:
+    """An experiment that is ready for `repair`, with an observer of its steps."""
+    experiment = build(composed(overrides), folder)
     experiment.trainer.callbacks.insert(0, observer)  # pyright: ignore[reportAttributeAccessIssue]
     return experiment
 
 
 def row(case: Case, folder: Path) -> dict[str, Any]:
+    """What the table says of a case; of one with several runs, the means of what each has of its own."""
     found = json.loads((folder / case.name / "evaluation.json").read_text())
-    metrics, baseline = found["metrics"], found["metrics"]["baseline"]
+    metrics, baseline, runs = found["metrics"], found["metrics"]["baseline"], found["runs"]
+    oracles = [max(run["curve"], key=lambda point: point[1]) for run in runs]
+    correlations = [run["rank_correlation"] for run in runs if run["rank_correlation"] is not None]
     return {
         **{"suite": case.suite, "picture": case.picture, "seed": case.seed},
         **{key: round(metrics[key], 4) for key in ("psnr_hole", "ssim_hole", "psnr_all", "psnr_composite")},
-        **{"oracle": found["oracle"]["psnr_hole"], "oracle_step": found["oracle"]["step"], "last": found["last"]},
+        "before_texture": round(stop(metrics), 4),
+        "oracle": round(statistics.fmean(quality for _, quality in oracles), 4),
+        "oracle_step": statistics.fmean(step for step, _ in oracles),
+        "last": round(statistics.fmean(run["curve"][-1][1] for run in runs), 4),
+        "gap": round(statistics.fmean(best - run["stop"] for (_, best), run in zip(oracles, runs, strict=True)), 4),
         **{"steps": metrics["steps"], "stopped_by": metrics["stopped_by"], "seconds": metrics["seconds"]},
+        "texture_distance": metrics["texture_distance"],
+        "rank_correlation": statistics.fmean(correlations) if correlations else None,
         **{f"biharmonic_{key}": round(baseline[key], 4) for key in ("psnr_hole", "ssim_hole", "psnr_composite")},
+        "biharmonic_texture_distance": baseline["texture_distance"],
+        "truth_texture_distance": found["truth"]["texture_distance"],
     }
 
 
-def mean(rows: list[dict[str, Any]], key: str) -> float:
-    return statistics.fmean(row[key] for row in rows)
+# The columns of table.md: heading, key, digits. What follows from them, or is for a computer, is in table.csv alone.
+COLUMNS = [
+    *(("hole", "psnr_hole", 2), ("spread", "spread", 2), ("before texture", "before_texture", 2)),
+    *(("SSIM", "ssim_hole", 3), ("texture", "texture_distance", 2), ("all", "psnr_all", 2), ("gap", "gap", 2)),
+    *(("last", "last", 2), ("uncertainty", "rank_correlation", 2), ("steps", "steps", 0), ("seconds", "seconds", 0)),
+    *(("biharmonic hole", "biharmonic_psnr_hole", 2), ("SSIM", "biharmonic_ssim_hole", 3)),
+    *(("texture", "biharmonic_texture_distance", 2), ("truth texture", "truth_texture_distance", 2)),
+]
 
 
 def markdown(rows: list[dict[str, Any]], command: str) -> str:
@@ -224,29 +319,37 @@ def markdown(rows: list[dict[str, Any]], command: str) -> str:
     lines = [
         f"`{command}`",
         "",
-        "PSNR in dB, SSIM: in the hole and over all pixels of the raw output, and with the known pixels pasted back.",
-        "Oracle: the best step of the same curve, which only this table sees. Spread: standard deviation over seeds.",
+        "PSNR in dB, SSIM: in the hole and over all pixels of the raw output. Spread: standard deviation over seeds.",
+        "Gap: from what the rule stopped at, which has no texture yet, to the best step of the same curve, which only",
+        "this table sees. Texture: how far the hole's is from that around it (0 the same, 1 flat). Uncertainty: its",
+        "rank correlation with the error, over the hole's pixels.",
         "",
-        "| suite | picture | hole | spread | SSIM | all | pasted back | oracle | gap | last | steps | seconds "
-        "| biharmonic hole | SSIM | pasted back |",
-        "|" + 15 * "---|",
+        "| suite | picture | " + " | ".join(heading for heading, _, _ in COLUMNS) + " |",
+        "|" + (2 + len(COLUMNS)) * "---|",
     ]
     for suite in dict.fromkeys(row["suite"] for row in rows):
         within = [row for row in rows if row["suite"] == suite]
-        lines += [line(within, suite, picture) for picture in dict.fromkeys(row["picture"] for row in within)]
-        lines.append(line(within, suite, None))
+        for picture in dict.fromkeys(row["picture"] for row in within):
+            lines.append(line([row for row in within if row["picture"] == picture], suite, picture))
+        lines.append(line(within, suite, "**mean**"))
     return "\n".join([*lines, "", verdict(rows), ""])
 
 
-def line(rows: list[dict[str, Any]], suite: str, picture: str | None) -> str:
-    """One picture, or with None all of the suite."""
-    own = [row for row in rows if picture is None or row["picture"] == picture]
-    cells = [suite, picture or "**mean**", f"{mean(own, 'psnr_hole'):.2f}", f"{spread(own):.2f}"]
-    cells += [f"{mean(own, 'ssim_hole'):.3f}", *(f"{mean(own, key):.2f}" for key in ("psnr_all", "psnr_composite"))]
-    cells += [f"{mean(own, 'oracle'):.2f}", f"{mean(own, 'oracle') - mean(own, 'psnr_hole'):.2f}"]
-    cells += [f"{mean(own, 'last'):.2f}", f"{mean(own, 'steps'):.0f}", f"{mean(own, 'seconds'):.0f}"]
-    cells += [f"{mean(own, 'biharmonic_psnr_hole'):.2f}", f"{mean(own, 'biharmonic_ssim_hole'):.3f}"]
-    return "| " + " | ".join([*cells, f"{mean(own, 'biharmonic_psnr_composite'):.2f}"]) + " |"
+def line(rows: list[dict[str, Any]], suite: str, picture: str) -> str:
+    cells = [shown(summary(rows, key), digits) for _, key, digits in COLUMNS]
+    return "| " + " | ".join([suite, picture, *cells]) + " |"
+
+
+def summary(rows: list[dict[str, Any]], key: str) -> float | None:
+    """The mean over those runs that have the key; None where none has it."""
+    if key == "spread":
+        return spread(rows)
+    known = [row[key] for row in rows if row[key] is not None]
+    return statistics.fmean(known) if known else None
+
+
+def shown(value: float | None, digits: int) -> str:
+    return "-" if value is None else f"{value:.{digits}f}"
 
 
 def spread(rows: list[dict[str, Any]]) -> float:
@@ -258,9 +361,10 @@ def spread(rows: list[dict[str, Any]]) -> float:
 
 def verdict(rows: list[dict[str, Any]]) -> str:
     better = [row["psnr_hole"] > row["biharmonic_psnr_hole"] for row in rows]
-    gaps = [row["oracle"] - row["psnr_hole"] for row in rows]
+    before = [row["before_texture"] > row["biharmonic_psnr_hole"] for row in rows]
+    gaps = [row["gap"] for row in rows]
     return (
-        f"Better than biharmonic in the hole: {sum(better)} of {len(rows)} runs. "
+        f"Better than biharmonic in the hole: {sum(better)} of {len(rows)} runs, {sum(before)} before texture. "
         f"Gap to the oracle: {statistics.fmean(gaps):.2f} dB on average, {max(gaps):.2f} dB at worst."
     )
 
@@ -290,15 +394,15 @@ def suites(names: str) -> list[str]:
     return names.split(",")
 
 
-def seeds(numbers: str) -> list[int]:
-    return [int(number) for number in numbers.split(",")]
+def numbers(given: str) -> list[int]:
+    return [int(number) for number in given.split(",")]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, help="where runs and tables go; what is there already is not run again")
     parser.add_argument("--suites", type=suites, default=list(SUITES), help=f"which of {','.join(SUITES)} (all)")
-    parser.add_argument("--seeds", type=seeds, default=[0], help="of the runs, such as 0,1,2 (0)")
+    parser.add_argument("--seeds", type=numbers, default=[0], help="of the runs, such as 0,1,2 (0)")
     parser.add_argument("--pictures", type=Path, help="a folder of pictures instead of those of the scikit-image wheel")
     parser.add_argument("--final", action="store_true", help=f"{', '.join(FINAL)} instead of {', '.join(TUNING)}")
     parser.add_argument("--processes", type=int, default=1, help="runs at a time, which share the cores (%(default)s)")

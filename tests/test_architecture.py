@@ -14,7 +14,7 @@ GRAPH = {
     "regions": set(),
     "batch": {"resume"},
     "data": {"formats", "images", "masks", "regions"},
-    "metrics": set(),
+    "metrics": {"regions"},
     "inputs": {"metrics"},
     "losses": set(),
     "optimizers": set(),

@@ -1,10 +1,18 @@
 import csv
+import importlib.util
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+import torch
 from conftest import REPOSITORY, TINY
+from hydra import compose, initialize_config_dir
+
+from dip.averages import OutputAverage
+from dip.data import Sample
+from dip.experiment import build, repair
 
 SCRIPT = REPOSITORY / "scripts" / "evaluate.py"
 
@@ -24,8 +32,18 @@ def evaluate(tmp_path, photograph, mask):
     return run
 
 
+@pytest.fixture(scope="module")
+def evaluation():
+    """The script as a module."""
+    spec = importlib.util.spec_from_file_location("evaluate", SCRIPT)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
 def test_a_table_of_what_the_recipe_reaches(evaluate, tmp_path):
-    first = evaluate("--suites", "pixels80,holes", *TINY)
+    recipe = [*TINY, "members=2"]
+    first = evaluate("--suites", "pixels80,holes", *recipe)
     assert first.returncode == 0, first.stderr
     rows = json.loads((tmp_path / "runs" / "table.json").read_text())
     assert [(row["suite"], row["picture"], row["seed"]) for row in rows] == [
@@ -33,21 +51,75 @@ def test_a_table_of_what_the_recipe_reaches(evaluate, tmp_path):
         ("holes", "tiny", 0),
     ]
     for row in rows:
-        assert row["steps"] == 3
+        assert row["steps"] == 6
         found = json.loads((tmp_path / "runs" / row["suite"] / "tiny" / "seed_0" / "evaluation.json").read_text())
         assert found["metrics"]["psnr_hole"] == pytest.approx(row["psnr_hole"], abs=1e-3)
-        assert row["oracle"] == max(quality for _, quality in found["curve"])
-    assert (tmp_path / "runs" / "table.md").read_text() in first.stdout
+        best = [max(quality for _, quality in run["curve"]) for run in found["runs"]]
+        assert row["oracle"] == pytest.approx(sum(best) / 2)
+        assert row["gap"] == pytest.approx(row["oracle"] - sum(run["stop"] for run in found["runs"]) / 2, abs=1e-3)
+        assert row["rank_correlation"] == pytest.approx(sum(run["rank_correlation"] for run in found["runs"]) / 2)
+        measured = (found["metrics"], found["metrics"]["baseline"], found["truth"])
+        told = [row[f"{whose}texture_distance"] for whose in ("", "biharmonic_", "truth_")]
+        assert told == [of["texture_distance"] for of in measured]
+    table = (tmp_path / "runs" / "table.md").read_text()
+    assert table in first.stdout
+    heads, *lines = (line.split(" | ") for line in table.splitlines() if line.startswith("| "))
+    assert len(lines) == 4
+    assert all(len(cells) == len(heads) for cells in lines)
+    assert lines[0][heads.index("uncertainty")] == f"{rows[0]['rank_correlation']:.2f}"
     with (tmp_path / "runs" / "table.csv").open() as file:
         assert [row["suite"] for row in csv.DictReader(file)] == ["pixels80", "holes"]
 
     # The second call runs only what is missing, and other keys do not mix with these.
     before = (tmp_path / "runs" / "holes" / "tiny" / "seed_0" / "evaluation.json").stat().st_mtime_ns
-    assert evaluate("--suites", "holes", *TINY).returncode == 0
+    assert evaluate("--suites", "holes", *recipe).returncode == 0
     assert (tmp_path / "runs" / "holes" / "tiny" / "seed_0" / "evaluation.json").stat().st_mtime_ns == before
-    other = evaluate("--suites", "holes", *TINY, "optimizer.lr=0.1")
+    other = evaluate("--suites", "holes", *recipe, "optimizer.lr=0.1")
     assert other.returncode == 2
     assert "holds runs of other keys" in other.stderr
+
+
+def test_what_every_rule_would_score_is_recorded_and_the_run_does_not_notice(evaluation, photograph, mask, tmp_path):
+    files = [f"data.image={photograph}", f"data.mask={mask}", f"data.truth={photograph}"]
+    whole = ["trainer.max_steps=120", "stopping.patience_steps=100000", "stopping.refit_share=0", "texture=none"]
+    case = evaluation.Case("holes", "tiny", 0, [*TINY, *whole, *files])
+    found = evaluation.evaluated(case, tmp_path / "observed")
+    (watched,) = found["runs"]
+    scores = {name: dict(points) for name, points in watched["scores"].items()}
+    assert {name: list(points) for name, points in scores.items()} == {
+        "held_out": list(range(10, 121, 10)),
+        "moving_variance": [110, 120],
+        "window_variance": [100, 110, 120],
+    }
+    assert all(score < 0 for name in ("moving_variance", "window_variance") for score in scores[name].values())
+    # The same as the run's own rule has scored.
+    metrics = found["metrics"]
+    assert scores["held_out"][metrics["best_step"]] == metrics["psnr_held_out"] == max(scores["held_out"].values())
+    assert -1 <= watched["rank_correlation"] <= 1
+
+    with initialize_config_dir(str(REPOSITORY / "configs"), version_base="1.3"):
+        alone = repair(build(compose("train", case.overrides), tmp_path / "alone"), tmp_path / "alone")
+    assert {**alone, "seconds": 0} == {**metrics, "seconds": 0}
+    pictures = [Path(tmp_path, name, "output.png").read_bytes() for name in ("observed", "alone")]
+    assert pictures[0] == pictures[1]
+
+
+def test_the_rank_correlation_is_that_of_deviation_and_error_in_the_hole(evaluation):
+    truth, mask = torch.full((1, 3, 8, 8), 0.5), torch.ones(1, 1, 8, 8)
+    mask[..., 2:6, 2:6] = 0
+    average = OutputAverage(truth, max_steps=10, decay=0.9, burn_in_share=0)
+    error = 0.4 * torch.rand(1, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    average.mean = truth + torch.where(mask == 1, 0.2, error)
+    sample = Sample(truth * mask, mask, truth)
+    for variance, expected in ((error**3, 1), (1 - error, -1), (torch.ones_like(error), None)):
+        average.variance = torch.where(mask == 1, torch.rand(8, 8), variance).expand_as(truth)
+        assert evaluation.rank_correlation(average, sample) == expected
+
+
+def test_what_a_run_does_not_know_is_a_dash_in_the_table_and_no_part_of_a_mean(evaluation):
+    rows = [{"texture_distance": found} for found in (None, 0.2, 0.4)]
+    found = [evaluation.summary(some, "texture_distance") for some in (rows, rows[:1])]
+    assert [evaluation.shown(value, 2) for value in found] == ["0.30", "-"]
 
 
 def test_a_failed_run_is_named_and_the_others_go_on(evaluate, tmp_path):

@@ -92,6 +92,8 @@ KNOBS = {
     "average=outputs": {"decay": "0.5", "burn_in_share": "0.5"},
     "average=weights": {"decay": "0.5"},
     "average=none": {},
+    "penalty=none": {},
+    "texture=none": {},
     "stopping=held_out": {"share": "0.3", "seed": "1"},
     "hole_kind": {"": "large"},
     "callbacks=default": {"weight_jitter.share": "0.1", "langevin.noise": "2"},
@@ -270,6 +272,7 @@ OF_EVERY_RUN = {
     "region",
     "drawn_at",
     "psnr_known",
+    "texture_distance",
     "best_step",
     "psnr_held_out",
 }
@@ -294,7 +297,7 @@ def test_results_are_complete_and_true(config, photograph, tmp_path):
     assert metrics == returned
     measures = {"psnr_hole", "ssim_hole", "psnr_all", "psnr_composite"}
     assert set(metrics) == {*OF_EVERY_RUN, "baseline"} | measures
-    assert set(metrics["baseline"]) == measures
+    assert set(metrics["baseline"]) == {*measures, "texture_distance"}
     assert (metrics["steps"], metrics["stopped_by"]) == (3, "max_steps")
 
     before, after, raw = (

@@ -1,13 +1,16 @@
 import json
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from pytorch_lightning import Callback
 
 from dip.callbacks import BackTracking
 from dip.command import Refused
 from dip.data import Sample
 from dip.experiment import build, repair
+from dip.images import to_pil
 from dip.stopping import HeldOut, MovingVariance, Stopping, WindowVariance
 
 FEW = ["stopping.every_steps=1", "stopping.patience_steps=2", "stopping.min_gain=0"]
@@ -56,6 +59,24 @@ def test_a_run_ends_when_its_score_has_not_risen_for_long_and_its_best_state_is_
     assert torch.equal(drawn[0], states.weights[3])
     # What a run would go on from is the last state.
     assert torch.equal(next(experiment.prior.parameters()), states.weights[5])
+
+
+def test_result_and_uncertainty_of_averaged_outputs_are_those_of_the_best_state(config, tmp_path):
+    averages = {}
+
+    class Averages(Callback):
+        def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+            average = pl_module.average
+            averages[trainer.global_step] = average.mean.clone(), average.deviation
+
+    experiment = build(config("stopping=none", "input.noise=0.5", "trainer.max_steps=9"), tmp_path)
+    experiment.trainer.callbacks = [Averages(), Scripted([1, 2, 5, 4, 4]), *experiment.trainer.callbacks]
+    assert repair(experiment, tmp_path)["best_step"] == 3
+    mean, deviation = averages[3]
+    for name, picture in (("output", mean), ("uncertainty", deviation / deviation.max())):
+        with Image.open(tmp_path / f"{name}.png") as file:
+            assert np.array_equal(np.array(file), np.array(to_pil(picture))), name
+    assert not torch.equal(deviation, averages[5][1])
 
 
 def test_a_gain_that_is_too_small_does_not_count(config, tmp_path):

@@ -124,7 +124,7 @@ def test_colour_range_refuses_what_makes_no_sense(config, tmp_path, wrong):
 
 
 def test_texture_without_the_rule_that_begins_it_is_refused(config, tmp_path):
-    with pytest.raises(ValueError, match=r"texture.weight=0.3, but .* set texture=null, or stopping=held_out"):
+    with pytest.raises(ValueError, match=r"texture.weight=0.3, but .* set texture=none, or stopping=held_out"):
         build(config("hole_kind=large", "stopping=none"), tmp_path)
     build(config("hole_kind=thin", "stopping=none"), tmp_path)
 

@@ -66,8 +66,13 @@ class OutputAverage(nn.Module):
         self.variance += share * (difference.square() * (1 - share) - self.variance)
         return self.mean
 
+    @property
+    def deviation(self) -> Tensor:
+        """The standard deviation in each pixel, root mean square over the channels: (1, 1, H, W)."""
+        return self.variance.mean(dim=1, keepdim=True).sqrt()
+
     def draw(self) -> Tensor:
-        return self.mean
+        return self.mean.clone()  # which another state does not move
 
 
 class WeightAverage(nn.Module):

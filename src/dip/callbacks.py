@@ -25,7 +25,7 @@ from dip import formats, images
 from dip.averages import OutputAverage
 from dip.data import Sample, SingleSample
 from dip.files import write
-from dip.metrics import biharmonic, psnr, ssim
+from dip.metrics import biharmonic, psnr, ssim, texture_distance
 from dip.module import DeepImagePrior
 from dip.stopping import at_its_best, copied, rules
 from dip.texture import PatchTexture
@@ -412,12 +412,18 @@ class Uncertainty(Callback):
         average = pl_module.average
         if not isinstance(average, OutputAverage):
             return
-        deviation = average.variance.mean(dim=1, keepdim=True).sqrt()
-        largest = deviation.max().item()
-        log.info("uncertainty.png: white is a standard deviation of %.4f, where white in the picture is 1", largest)
-        picture = deviation / max(largest, 1e-12)
-        images.save(images.to_pil(picture), Path(trainer.default_root_dir, "uncertainty.png"))
+        with at_its_best(trainer, pl_module):
+            picture = uncertain(average.deviation, Path(trainer.default_root_dir))
         show(trainer, "uncertainty", picture, trainer.global_step)
+
+
+def uncertain(deviation: Tensor, folder: Path) -> Tensor:
+    """Writes uncertainty.png, and returns it: a standard deviation (1, 1, H, W), the largest white."""
+    largest = deviation.max().item()
+    log.info("uncertainty.png: white is a standard deviation of %.4f, where white in the picture is 1", largest)
+    picture = deviation / max(largest, 1e-12)
+    images.save(images.to_pil(picture), folder / "uncertainty.png")
+    return picture
 
 
 def stopped_by(trainer: Trainer) -> str:
@@ -491,16 +497,17 @@ class Results(Callback):
         self.output, sample, full = output, data.sample, data.enlarged(output)
         self.write(data.restored(output), folder)
         drawn = {"region": list(data.box), "drawn_at": list(reversed(output.shape[-2:]))}
-        self.metrics = {**run, **drawn, **measure(full, data.original)}
+        texture = {"texture_distance": texture_distance(data.original.composite(full), data.original.mask)}
+        self.metrics = {**run, **drawn, **measure(full, data.original), **texture}
         pictures = {"masked": sample.target, "output": output, "composite": sample.composite(output)}
         if smooth is not None:
             pictures["before_texture"] = smooth
         if sample.truth is not None:
             baseline = biharmonic(sample.target, sample.mask)
             self.metrics |= compare(full, data.original)
-            self.metrics["baseline"] = compare(data.enlarged(baseline), data.original)
+            self.metrics["baseline"] = with_texture(data.enlarged(baseline), data.original)
             if smooth is not None:
-                self.metrics["before_texture"] = compare(data.enlarged(smooth), data.original)
+                self.metrics["before_texture"] = with_texture(data.enlarged(smooth), data.original)
             pictures |= {"biharmonic": baseline, "truth": sample.truth}
         for name, picture in pictures.items():
             images.save(images.to_pil(picture), folder / f"{name}.png")
@@ -569,3 +576,8 @@ def compare(output: Tensor, sample: Sample) -> dict[str, float]:
         "psnr_all": psnr(output, sample.truth, everywhere),
         "psnr_composite": psnr(sample.composite(output), sample.truth, everywhere),
     }
+
+
+def with_texture(output: Tensor, sample: Sample) -> dict[str, float | None]:
+    """The same, and `texture_distance`."""
+    return {**compare(output, sample), "texture_distance": texture_distance(sample.composite(output), sample.mask)}

@@ -26,7 +26,7 @@ from PIL import Image
 from pytorch_lightning.accelerators import AcceleratorRegistry
 
 from dip import batch
-from dip.callbacks import BackTracking, Interruption, Overview, Results, Supervision
+from dip.callbacks import BackTracking, Interruption, Overview, Results, Supervision, uncertain
 from dip.checkpoints import LAST, WholeFiles, fingerprint, read
 from dip.command import Interrupted, Refused, show_tracebacks
 from dip.data import Sample, SingleSample
@@ -290,7 +290,10 @@ def restore_members(
         raise Interrupted(interrupted.received, said) from None
     finally:  # results after Ctrl-C too
         if outputs:
-            results.leave(data, torch.stack(outputs).mean(dim=0), folder, summary(done, complete))
+            together = torch.stack(outputs)
+            results.leave(data, together.mean(dim=0), folder, summary(done, complete))
+        if len(outputs) > 1:
+            uncertain(together.var(dim=0, correction=0).mean(dim=1, keepdim=True).sqrt(), folder)
     log.info(table(results.metrics, results.file))
     return results.metrics
 
@@ -597,7 +600,7 @@ def check_texture(texture: PatchTexture | None, stopping: Stopping | None) -> No
     if texture is not None and texture.weight > 0 and not isinstance(stopping, HeldOut):
         raise ValueError(
             f"texture.weight={texture.weight}, but a hole gets texture when stopping=held_out sees it filled; "
-            "set texture=null, or stopping=held_out"
+            "set texture=none, or stopping=held_out"
         )
 
 

@@ -1,9 +1,23 @@
-"""How near an output is to the truth, over a region: a boolean (1, 1, H, W). Both are clipped to [0, 1] first."""
+"""How near an output is to the truth, over a region: a boolean (1, 1, H, W); and to its surroundings, without a truth.
 
+All pictures are clipped to [0, 1] first.
+"""
+
+from statistics import fmean
+
+import numpy as np
 import torch
+import torch.nn.functional as F
+from scipy import ndimage
+from scipy.stats import wasserstein_distance
 from skimage.restoration import inpaint_biharmonic
 from torch import Tensor
 from torchmetrics.functional.image import structural_similarity_index_measure
+
+from dip import regions
+
+RING = 16  # pixels, the least width of the known ring that the hole's texture is compared with
+VISIBLE = 1 / 255  # a gradient; surroundings with less of it on average are flat
 
 
 def psnr(output: Tensor, truth: Tensor, region: Tensor) -> float:
@@ -19,6 +33,35 @@ def ssim(output: Tensor, truth: Tensor, region: Tensor) -> float:
         output.float().clamp(0, 1), truth.float(), data_range=1.0, return_full_image=True
     )
     return similarity[region.expand_as(truth)].mean().item()
+
+
+def texture_distance(picture: Tensor, mask: Tensor) -> float | None:
+    """How far the texture of the hole is from that of the known pixels around it: 0 is the same, about 1 a flat hole.
+
+    Wasserstein-1 distance between the gradients (differences of neighbours, in grey, without sign) within the hole and
+    within a ring as wide as the hole is deep, over the mean of those in the ring; the mean of full and half size.
+    None where no two neighbours are in the hole, or none in the ring. picture: the repaired one, (1, C, H, W); mask:
+    (1, 1, H, W), 1 = known, 0 = hole.
+    """
+    picture, mask = picture.float().clamp(0, 1).cpu(), mask.cpu()
+    known, hole = mask == 1, mask == 0
+    from_hole = torch.from_numpy(ndimage.distance_transform_edt(known[0, 0].numpy()))
+    ring = known & (from_hole <= max(RING, regions.depth(mask)))
+    pairs = [(gradients(picture, hole, scale), gradients(picture, ring, scale)) for scale in (1, 2)]
+    found = [
+        wasserstein_distance(inside, around) / max(around.mean(), VISIBLE)
+        for inside, around in pairs
+        if inside.size and around.size
+    ]
+    return float(fmean(found)) if found else None
+
+
+def gradients(picture: Tensor, region: Tensor, scale: int) -> np.ndarray:
+    """By how much neighbours differ that are both in the region, at 1/scale of the size, in grey."""
+    grey = F.avg_pool2d(picture.mean(dim=1, keepdim=True), scale)
+    within = F.avg_pool2d(region.float(), scale) == 1
+    steps = [grey.diff(dim=dim)[within.unfold(dim, 2, 1).all(dim=-1)] for dim in (2, 3)]
+    return torch.cat(steps).abs().numpy()
 
 
 def biharmonic(target: Tensor, mask: Tensor) -> Tensor:

@@ -28,8 +28,8 @@ from dip.files import write
 QUALITY = {"psnr_hole": "PSNR in the hole, dB", "psnr_held_out": "PSNR of held-out pixels, dB"}
 MEASURES = QUALITY | {"psnr_known": "PSNR of known pixels, dB", "loss": "loss"}
 ORDER = [
-    *("psnr_hole", "ssim_hole", "psnr_composite", "psnr_all", "psnr_held_out", "psnr_known", "loss", "best_step"),
-    *("steps", "seconds", "stopped_by"),
+    *("psnr_hole", "ssim_hole", "psnr_composite", "psnr_all", "texture_distance", "psnr_held_out", "psnr_known"),
+    *("loss", "best_step", "steps", "seconds", "stopped_by"),
 ]
 # Where results go, which no result depends on.
 PLACES = ("name", "resume", "output.path", "output.overwrite", "callbacks.results.path", "callbacks.results.overwrite")
@@ -195,7 +195,7 @@ def readable(value: Any, key: str) -> str:
         return NONE
     if not isinstance(value, float):
         return str(value)
-    digits = {"psnr": ".2f", "ssim": ".3f", "seco": ".1f"}.get(key.removeprefix("baseline.")[:4], ".4g")
+    digits = {"psnr": ".2f", "ssim": ".3f", "text": ".2f", "seco": ".1f"}.get(key.removeprefix("baseline.")[:4], ".4g")
     return f"{value:{digits}}"
 
 

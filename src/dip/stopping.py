@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from statistics import fmean
 from typing import Any
 
 import torch
@@ -60,18 +61,24 @@ class Stopping(Callback):
             if score is not None:
                 for logger in trainer.loggers:
                     logger.log_metrics({self.tag: score}, step=step)
-                self.weigh(score, step, pl_module)
-                if step - self.risen_step >= self.patience_steps:
+                if self.weigh(score, step):
+                    self.best = copied(pl_module, self.best)
+                if self.waited_enough(step):
                     self.end(trainer, pl_module)
         if self.ends_at is not None and step >= self.ends_at:
             trainer.should_stop = True
 
-    def weigh(self, score: float, step: int, pl_module: LightningModule) -> None:
-        if score > self.best_score:
-            self.best_step, self.best_score = step, score
-            self.best = copied(pl_module, self.best)
+    def weigh(self, score: float, step: int) -> bool:
+        """Takes the score of a step into account; whether it is the best so far."""
         if score > self.risen_to + self.min_gain:
             self.risen_step, self.risen_to = step, score
+        if score <= self.best_score:
+            return False
+        self.best_step, self.best_score = step, score
+        return True
+
+    def waited_enough(self, step: int) -> bool:
+        return step - self.risen_step >= self.patience_steps
 
     def end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """The score rises no more."""
@@ -213,7 +220,9 @@ class WindowVariance(Stopping):
         self.pictures = [*self.pictures, picture.clone()][-self.window :]
         if len(self.pictures) < self.window:
             return None
-        return -torch.cat(self.pictures).var(dim=0, correction=0).mean().item()
+        mean = torch.cat(self.pictures).mean(dim=0, keepdim=True)
+        # Picture by picture, which takes a fraction of the time of Tensor.var over all of them.
+        return -fmean((each - mean).square().mean().item() for each in self.pictures)
 
 
 class MovingVariance(Stopping):

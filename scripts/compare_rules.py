@@ -1,0 +1,128 @@
+"""Replays every rule that stops a run on the curves of an evaluation, and writes what each would have resulted in.
+
+    python scripts/evaluate.py outputs/evaluate/rules stopping.patience_steps=100000 stopping.refit_share=0 texture=none
+    python scripts/compare_rules.py outputs/evaluate/rules --patience 100,300,1000
+
+The first command makes runs that go on to trainer.max_steps. All rules are replayed on the same curves, so that none
+refits, and all have a network that does not see the held-out pixels. FOLDER/rules.md is a table by suite, rule and
+patience; FOLDER/rules.json has every run.
+"""
+
+import argparse
+import json
+import statistics
+from collections.abc import Iterator
+from copy import deepcopy
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from evaluate import numbers, rule_named
+
+from dip.stopping import Stopping
+
+MUCH = 0.2  # dB below the oracle, from which a stop is wrong
+
+
+class Run(NamedTuple):
+    """One that went on to its last step, as its evaluation.json has it."""
+
+    case: dict[str, Any]  # suite, picture, seed
+    quality: dict[int, float]  # of the hole, at each step that was looked at: dB
+    scores: dict[str, list[tuple[int, float]]]  # of each rule, with their steps
+
+
+def runs(folder: Path) -> list[Run]:
+    """Raises ValueError where rules cannot be replayed on them."""
+    found = [run for path in sorted(folder.glob("*/*/seed_*/evaluation.json")) for run in read(path)]
+    if not any(run.scores for run in found):
+        raise ValueError(f"{folder} holds no evaluation with scores of rules; scripts/evaluate.py makes one")
+    return found
+
+
+def read(path: Path) -> Iterator[Run]:
+    found = json.loads(path.read_text())
+    case = {key: found[key] for key in ("suite", "picture", "seed")}
+    if (ended := found["metrics"]["stopped_by"]) != "max_steps":
+        raise ValueError(f"{path.parent} was stopped by {ended}; evaluate anew with stopping.patience_steps=100000")
+    for run in found["runs"]:
+        scores = {name: own for name, own in run["scores"].items() if own}
+        if len({own[-1][0] for own in scores.values()}) > 1:
+            raise ValueError(
+                f"{path.parent} learned what was held out; evaluate anew with stopping.refit_share=0 texture=none"
+            )
+        yield Run(case, dict(run["curve"]), scores)
+
+
+def replay(rule: Stopping, scores: list[tuple[int, float]]) -> int | None:
+    """The step after which the rule ends the run, None for none; `rule.best_step` is of the state that it returns."""
+    for step, score in scores:
+        rule.weigh(score, step)
+        if rule.waited_enough(step):
+            return step
+    return None
+
+
+def judged(run: Run, rule: Stopping) -> dict[str, Any]:
+    """What the fresh `rule` makes of the run. A gap is what the returned state lacks to the best one (the oracle)."""
+    oracle, last = max(run.quality, key=lambda step: run.quality[step]), max(run.quality)
+    stopped = replay(rule, run.scores[rule.name])
+    gap = run.quality[oracle] - run.quality[rule.best_step]
+    fell = run.quality[oracle] - run.quality[last]
+    return {
+        **run.case,
+        **{"rule": rule.name, "patience_steps": rule.patience_steps, "stopped": stopped, "steps": stopped or last},
+        **{"best_step": rule.best_step, "psnr_hole": run.quality[rule.best_step], "oracle_step": oracle},
+        "gap": round(gap, 3),
+        "false_alarm": stopped is not None and stopped < oracle and gap > MUCH,
+        "missed_stop": (stopped is None and fell > MUCH) or (rule.best_step > oracle and gap > MUCH),
+    }
+
+
+def compared(found: list[Run], patiences: list[int]) -> list[dict[str, Any]]:
+    """A row for each run, rule and patience. Raises ValueError for a patience that a rule refuses."""
+    names = dict.fromkeys(name for run in found for name in run.scores)
+    rules = [rule_named(name, f"stopping.patience_steps={patience}") for name in names for patience in patiences]
+    return [judged(run, deepcopy(rule)) for rule in rules for run in found if rule.name in run.scores]
+
+
+def markdown(rows: list[dict[str, Any]]) -> str:
+    lines = [
+        "Gap: from the best step of the same curve (the oracle) to the state that the rule returns, dB in the hole.",
+        f"False alarm: stopped before the oracle, and a gap of more than {MUCH} dB. Missed stop: not stopped, and the",
+        f"curve has fallen by more than {MUCH} dB at its end; or a state past the oracle with such a gap.",
+        "",
+        "| suite | rule | patience | runs | mean gap | worst gap | false alarms | missed stops | mean steps |",
+        "|" + 9 * "---|",
+    ]
+    for suite in (*dict.fromkeys(row["suite"] for row in rows), None):
+        for name, patience in dict.fromkeys((row["rule"], row["patience_steps"]) for row in rows):
+            own = [row for row in rows if (row["rule"], row["patience_steps"]) == (name, patience)]
+            within = [row for row in own if suite in (row["suite"], None)]
+            if within:
+                lines.append(line(within, suite or "**all**", name, patience))
+    return "\n".join([*lines, ""])
+
+
+def line(rows: list[dict[str, Any]], suite: str, name: str, patience: int) -> str:
+    gaps = [row["gap"] for row in rows]
+    wrong = [sum(row[key] for row in rows) for key in ("false_alarm", "missed_stop")]
+    cells = [suite, name, patience, len(rows), f"{statistics.fmean(gaps):.2f}", f"{max(gaps):.2f}", *wrong]
+    return "| " + " | ".join(map(str, [*cells, round(statistics.fmean(row["steps"] for row in rows))])) + " |"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path, help="of an evaluation, whose runs went on to their last step")
+    parser.add_argument("--patience", type=numbers, default=[100, 300, 1000], help="steps (100,300,1000)")
+    arguments = parser.parse_args()
+    try:
+        rows = compared(runs(arguments.folder), arguments.patience)
+    except ValueError as error:
+        parser.error(str(error))
+    (arguments.folder / "rules.json").write_text(json.dumps(rows, indent=1) + "\n")
+    (arguments.folder / "rules.md").write_text(markdown(rows))
+    print(markdown(rows), end="")
+
+
+if __name__ == "__main__":
+    main()
