@@ -27,6 +27,7 @@ class Run(NamedTuple):
     """One that went on to its last step, as its evaluation.json has it."""
 
     case: dict[str, Any]  # suite, picture, seed
+    hole_kind: str
     quality: dict[int, float]  # of the hole, at each step that was looked at: dB
     scores: dict[str, list[tuple[int, float]]]  # of each rule, with their steps
 
@@ -50,7 +51,7 @@ def read(path: Path) -> Iterator[Run]:
             raise ValueError(
                 f"{path.parent} learned what was held out; evaluate anew with stopping.refit_share=0 texture=none"
             )
-        yield Run(case, dict(run["curve"]), scores)
+        yield Run(case, found["hole_kind"], dict(run["curve"]), scores)
 
 
 def replay(rule: Stopping, scores: list[tuple[int, float]]) -> int | None:
@@ -81,8 +82,18 @@ def judged(run: Run, rule: Stopping) -> dict[str, Any]:
 def compared(found: list[Run], patiences: list[int]) -> list[dict[str, Any]]:
     """A row for each run, rule and patience. Raises ValueError for a patience that a rule refuses."""
     names = dict.fromkeys(name for run in found for name in run.scores)
-    rules = [rule_named(name, f"stopping.patience_steps={patience}") for name in names for patience in patiences]
-    return [judged(run, deepcopy(rule)) for rule in rules for run in found if rule.name in run.scores]
+    rules = {
+        (name, patience, kind): rule_named(name, f"stopping.patience_steps={patience}", f"hole_kind={kind}")
+        for name in names
+        for patience in patiences
+        for kind in dict.fromkeys(run.hole_kind for run in found)
+    }
+    return [
+        judged(run, deepcopy(rule))
+        for (name, _, kind), rule in rules.items()
+        for run in found
+        if name in run.scores and kind == run.hole_kind
+    ]
 
 
 def markdown(rows: list[dict[str, Any]]) -> str:

@@ -113,7 +113,7 @@ def rank_correlation(average: OutputAverage, sample: Sample) -> float | None:
 def shadows() -> dict[str, Stopping]:
     """Every rule of configs/stopping, as it is there."""
     names = sorted(path.stem for path in (CONFIGS / "stopping").glob("*.yaml"))
-    return {name: rule_named(name) for name in names if name != "none"}
+    return {name: rule_named(name, "hole_kind=thin") for name in names if name != "none"}  # no score depends on it
 
 
 def rule_named(name: str, *overrides: str) -> Stopping:
@@ -251,6 +251,7 @@ def evaluated(case: Case, folder: Path) -> dict[str, Any]:
     return {
         **{"suite": case.suite, "picture": case.picture, "seed": case.seed, "overrides": case.overrides},
         **{"metrics": metrics, "truth": {"texture_distance": texture_distance(original.truth, original.mask)}},
+        "hole_kind": watched[0][1].cfg.hole_kind,
         "runs": [
             {
                 "stop": stop(own),

@@ -275,6 +275,7 @@ OF_EVERY_RUN = {
     "texture_distance",
     "best_step",
     "psnr_held_out",
+    "psnr_held_out_biharmonic",
 }
 
 

@@ -9,8 +9,9 @@ from pytorch_lightning import Callback
 from dip.callbacks import BackTracking
 from dip.command import Refused
 from dip.data import Sample
-from dip.experiment import build, repair
+from dip.experiment import build, repair, table
 from dip.images import to_pil
+from dip.metrics import biharmonic, psnr
 from dip.stopping import HeldOut, MovingVariance, Stopping, WindowVariance
 
 FEW = ["stopping.every_steps=1", "stopping.patience_steps=2", "stopping.min_gain=0"]
@@ -82,7 +83,7 @@ def test_result_and_uncertainty_of_averaged_outputs_are_those_of_the_best_state(
 def test_a_gain_that_is_too_small_does_not_count(config, tmp_path):
     experiment, _ = with_rule(config, tmp_path, Scripted([5, 5.1, 5.2, 5.3, 5.4], min_gain=0.5))
     metrics = repair(experiment, tmp_path)
-    assert (metrics["steps"], metrics["best_step"]) == (3, 3)
+    assert (metrics["steps"], metrics["best_step"]) == (3, 1)
 
 
 def test_max_steps_ends_a_run_whose_score_rises_and_its_best_state_is_the_result(config, tmp_path):
@@ -149,6 +150,23 @@ def test_the_score_of_held_out_pixels_is_their_psnr():
     rule = HeldOut(share=0.1, seed=0, refit_share=0, every_steps=1, patience_steps=1, min_gain=0)
     assert rule.score(picture, sample) == pytest.approx(20, abs=1e-3)
     assert torch.equal(sample.fitted, 1 - region.float())
+
+
+def test_a_run_that_is_worse_than_biharmonic_inpainting_says_so_without_the_truth(config, tmp_path, caplog):
+    caplog.set_level("INFO")
+    said = "Biharmonic inpainting does better on the known pixels held out"
+    few = ["data.truth=null", "trainer.max_steps=2", "stopping.every_steps=1", "stopping.refit_share=0"]
+    experiment = build(config(*few), tmp_path)
+    metrics = repair(experiment, tmp_path)
+    assert metrics["psnr_held_out"] < metrics["psnr_held_out_biharmonic"]
+    assert said in caplog.text
+    sample = experiment.data.sample
+    filled = biharmonic(sample.target * sample.fitted, sample.fitted)
+    expected = psnr(filled, sample.target, sample.held_out)
+    assert metrics["psnr_held_out_biharmonic"] == pytest.approx(expected, abs=1e-6)
+    caplog.clear()
+    better = table({**metrics, "psnr_held_out": 99.0}, tmp_path)
+    assert said not in better
 
 
 def test_the_window_variance_is_that_of_its_pictures():

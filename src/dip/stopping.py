@@ -11,16 +11,17 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from dip.data import Sample
-from dip.metrics import psnr
+from dip.metrics import biharmonic, psnr
 from dip.validation import held_out
 
 log = logging.getLogger(__name__)
 
 
 class Stopping(Callback):
-    """Ends a run `patience_steps` after its score has last risen by more than `min_gain`, and keeps its best state.
+    """Ends a run `patience_steps` after its best state, and keeps that: what is better must be so by `min_gain`.
 
-    The score is taken every `every_steps` steps; higher is better. It is in TensorBoard as `tag`.
+    Of states that are about as good the first is kept, since a score that creeps on says little of the hole. The score
+    is taken every `every_steps` steps; higher is better. It is in TensorBoard as `tag`.
     `ends_at`: the run's last step, once that is known; `best_step` and `best_score`: of the state that is kept.
     """
 
@@ -41,7 +42,6 @@ class Stopping(Callback):
         self.ends_at: int | None = None
         self.best: dict[str, Tensor] | None = None
         self.best_step, self.best_score = 0, float("-inf")
-        self.risen_step, self.risen_to = 0, float("-inf")
 
     def hold_out(self, mask: Tensor) -> Tensor | None:
         """What of the known pixels the loss must not see: (1, 1, H, W), boolean; None for nothing."""
@@ -70,15 +70,13 @@ class Stopping(Callback):
 
     def weigh(self, score: float, step: int) -> bool:
         """Takes the score of a step into account; whether it is the best so far."""
-        if score > self.risen_to + self.min_gain:
-            self.risen_step, self.risen_to = step, score
-        if score <= self.best_score:
+        if score <= self.best_score + self.min_gain:
             return False
         self.best_step, self.best_score = step, score
         return True
 
     def waited_enough(self, step: int) -> bool:
-        return step - self.risen_step >= self.patience_steps
+        return step - self.best_step >= self.patience_steps
 
     def end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """The score rises no more."""
@@ -98,7 +96,7 @@ class Stopping(Callback):
 
 # What a run that goes on must know of the steps before; the rest is given by its configuration.
 STATE = {
-    *("ends_at", "best", "best_step", "best_score", "risen_step", "risen_to", "refit_from"),
+    *("ends_at", "best", "best_step", "best_score", "refit_from", "biharmonic"),
     *("pictures", "mean", "variance", "seen"),
 }
 
@@ -155,6 +153,7 @@ class HeldOut(Stopping):
         self.seed = seed
         self.refit_share = refit_share
         self.refit_from: int | None = None
+        self.biharmonic = float("nan")  # the score of biharmonic inpainting, of the same pixels
 
     def hold_out(self, mask: Tensor) -> Tensor:
         return held_out(mask, self.share, self.seed)
@@ -165,6 +164,10 @@ class HeldOut(Stopping):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         share = self.refit_share if pl_module.texture is None else pl_module.texture.share
         self.refit_steps = round(share * trainer.max_steps)
+        sample: Sample = trainer.datamodule.sample  # pyright: ignore[reportAttributeAccessIssue]
+        if sample.held_out is not None and trainer.global_step == 0:
+            filled = biharmonic(sample.target * sample.fitted, sample.fitted)
+            self.biharmonic = psnr(filled, sample.target, sample.held_out)
         if self.refit_from is not None:
             trainer.datamodule.hold_out(None)  # pyright: ignore[reportAttributeAccessIssue]
             if pl_module.texture is not None:
@@ -196,7 +199,8 @@ class HeldOut(Stopping):
             pl_module.begin_texture(trainer.optimizers[0])
 
     def metrics(self) -> dict[str, Any]:
-        return {**super().metrics(), "psnr_held_out": self.best_score}
+        baseline = {"psnr_held_out_biharmonic": self.biharmonic}
+        return {**super().metrics(), "psnr_held_out": self.best_score, **baseline}
 
 
 class WindowVariance(Stopping):
