@@ -104,10 +104,10 @@ def rank_correlation(average: OutputAverage, sample: Sample) -> float | None:
     assert sample.truth is not None
     hole = ~sample.mask.bool()
     error = (average.mean.cpu().clamp(0, 1) - sample.truth).abs().mean(dim=1, keepdim=True)
-    pair = [values.cpu()[hole] for values in (average.deviation, error)]
-    if any(values.min() == values.max() for values in pair):
+    deviation, error = (values.cpu()[hole] for values in (average.deviation, error))
+    if any(values.min() == values.max() for values in (deviation, error)):
         return None
-    return round(float(spearmanr(*pair).statistic), 4)
+    return round(float(spearmanr(deviation, error).statistic), 4)  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def shadows() -> dict[str, Stopping]:

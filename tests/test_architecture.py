@@ -30,7 +30,7 @@ GRAPH = {
     "callbacks": {"files", "averages", "data", "formats", "images", "metrics", "module", "stopping", "texture"},
     "checkpoints": {"files", "callbacks", "data"},
     "validation": set(),
-    "stopping": {"data", "metrics", "validation"},
+    "stopping": {"data", "metrics", "module", "validation"},
     "resume": set(),
     "schema": set(),
     "sweeps": {"command", "files", "schema"},

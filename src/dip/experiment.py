@@ -249,7 +249,9 @@ def restore_region(
 
     watch: is shown each run before it starts.
     """
-    data = data or refusing(construct, cfg, "data")
+    if data is None:
+        data = refusing(construct, cfg, "data")
+    assert data is not None
     cfg = measured(cfg, data)
     if cfg.members > 1:
         return restore_members(cfg, folder, data, go_on, watch)
@@ -293,7 +295,6 @@ def restore_members(
         if outputs:
             together = torch.stack(outputs)
             results.leave(data, together.mean(dim=0), folder, summary(done, complete))
-        if len(outputs) > 1:
             uncertain(together.var(dim=0, correction=0).mean(dim=1, keepdim=True).sqrt(), folder)
     log.info(table(results.metrics, results.file))
     return results.metrics

@@ -88,6 +88,12 @@ class DeepImagePrior(LightningModule):
             for group in optimizer.param_groups[1:]:
                 group["lr"] = self.texture.input_lr
 
+    def go_on_with_texture(self) -> None:
+        """What of `begin_texture` no checkpoint holds."""
+        assert self.texture is not None
+        self.texture.begun = True
+        self.input.noise = 0.0
+
     def configure_optimizers(self) -> OptimizerConfig | OptimizerLRSchedulerConfig:
         optimizer = self.optimizer(self.trained())
         if self.scheduler is None:

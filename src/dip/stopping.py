@@ -12,6 +12,7 @@ from torch import Tensor
 
 from dip.data import Sample
 from dip.metrics import biharmonic, psnr
+from dip.module import DeepImagePrior
 from dip.validation import held_out
 
 log = logging.getLogger(__name__)
@@ -162,6 +163,7 @@ class HeldOut(Stopping):
         return None if batch.held_out is None else psnr(picture, batch.target, batch.held_out)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        assert isinstance(pl_module, DeepImagePrior)
         share = self.refit_share if pl_module.texture is None else pl_module.texture.share
         self.refit_steps = round(share * trainer.max_steps)
         sample: Sample = trainer.datamodule.sample  # pyright: ignore[reportAttributeAccessIssue]
@@ -171,8 +173,7 @@ class HeldOut(Stopping):
         if self.refit_from is not None:
             trainer.datamodule.hold_out(None)  # pyright: ignore[reportAttributeAccessIssue]
             if pl_module.texture is not None:
-                pl_module.texture.begun = True
-                pl_module.input.noise = 0.0
+                pl_module.go_on_with_texture()
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Sample, batch_idx: int
@@ -194,6 +195,7 @@ class HeldOut(Stopping):
             pl_module.load_state_dict(self.best)
         self.best = None  # the last state is the best from now on
         trainer.datamodule.hold_out(None)  # pyright: ignore[reportAttributeAccessIssue]
+        assert isinstance(pl_module, DeepImagePrior)
         if pl_module.texture is not None:
             log.info("step %d: the hole is filled, and gets texture from here on", trainer.global_step)
             pl_module.begin_texture(trainer.optimizers[0])

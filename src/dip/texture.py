@@ -153,11 +153,11 @@ class Hole(nn.Module):
         super().__init__()
         self.pixels = int(inside.sum())
         self.rows, self.columns = box_of(inside | around)
-        planes = [self.part(plane).float() for plane in (target, inside, around)]
+        target, inside, around = (self.part(plane).float() for plane in (target, inside, around))
         self.levels = nn.ModuleList()
-        while len(self.levels) < scales and min(planes[0].shape[-2:]) >= patch:
-            self.levels.append(Level(*planes, patch, filters, samples))
-            planes = [F.avg_pool2d(plane, 2) for plane in planes]
+        while len(self.levels) < scales and min(target.shape[-2:]) >= patch:
+            self.levels.append(Level(target, inside, around, patch, filters, samples))
+            target, inside, around = (F.avg_pool2d(plane, 2) for plane in (target, inside, around))
 
     def part(self, picture: Tensor) -> Tensor:
         return picture[..., self.rows, self.columns]
