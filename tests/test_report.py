@@ -59,6 +59,17 @@ def test_the_table_has_the_knobs_that_differ_all_measures_and_what_failed(leave,
     assert "Best. By PSNR in the hole:\n\n- depth=4: 24.00 dB\n" in markdown
 
 
+def test_a_mean_is_one_row_and_its_members_are_neither_rows_nor_columns(leave, tmp_path):
+    smooth = {"before_texture": {"psnr_hole": 18.0}, "baseline": {"psnr_hole": 19.0}}
+    leave("0_", {"seed": 0}, psnr_hole=21.0, members={"member_1": {"psnr_hole": 20.0}}, **smooth)
+    leave("0_/member_1", {"seed": 0}, psnr_hole=20.0)
+    write_report(tmp_path / "sweep")
+    table = rows(tmp_path / "sweep")
+    assert [row["run"] for row in table] == ["0_"]
+    measures = ["psnr_hole", "steps", "before_texture.psnr_hole", "baseline.psnr_hole"]
+    assert list(table[0])[-4:] == measures
+
+
 def test_a_page_needs_nothing_beside_it(leave, tmp_path):
     leave("0_", {"model.depth": 3}, psnr_hole=20.0, baseline={"psnr_hole": 19.0})
     leave("1_", {"model.depth": 4}, psnr_hole=21.0, baseline={"psnr_hole": 19.0})

@@ -86,9 +86,13 @@ def collected(folder: Path) -> list[Run]:
 
 
 def jobs(folder: Path) -> list[Path]:
-    """The folders of runs in `folder` or below, in the order of their numbers; of several pictures, that of each."""
+    """The folders of runs in `folder` or below, in the order of their numbers; of several pictures, that of each.
+
+    The members of a mean are no runs to compare, but their mean is.
+    """
     marks = [*folder.rglob("config.yaml"), *folder.rglob("train.log")]
     begun = {mark.parent for mark in marks if not any(part.startswith(".") for part in mark.relative_to(folder).parts)}
+    begun = {job for job in begun if job == folder or not re.fullmatch(r"member_\d+", job.name)}
     whole = {parent for job in begun for parent in job.parents}
     return sorted(begun - whole, key=lambda job: natural(str(job.relative_to(folder))))
 
@@ -106,7 +110,9 @@ def read(job: Path, root: Path) -> Run:
         metrics = flat(loaded(job / "metrics.json", json.loads, ValueError))
     except ValueError as error:
         return Run(job, name, {}, {}, str(error))
-    scalars = {key: value for key, value in metrics.items() if isinstance(value, int | float | str)}
+    # Of a mean, what it is; its members are in their own folders.
+    own = {key: value for key, value in metrics.items() if not key.startswith("members.")}
+    scalars = {key: value for key, value in own.items() if isinstance(value, int | float | str)}
     return Run(job, name, config, scalars, "" if scalars else last_words(job))
 
 
@@ -165,7 +171,7 @@ def values(configs: Sequence[dict[str, Any]], key: str) -> set[str]:
 
 def columns(runs: Sequence[Run]) -> list[Column]:
     measured = list(dict.fromkeys(key for run in runs for key in run.metrics if key != "stopped_by"))
-    measured.sort(key=lambda key: ORDER.index(key) if key in ORDER else len(ORDER) + key.startswith("baseline."))
+    measured.sort(key=lambda key: ORDER.index(key) if key in ORDER else len(ORDER) + ("." in key))
     knobs = [Column(key, "knob") for key in differing(runs)]
     return [Column("run", "run"), *knobs, Column("state", "state"), *(Column(key, "measure") for key in measured)]
 
@@ -195,7 +201,7 @@ def readable(value: Any, key: str) -> str:
         return NONE
     if not isinstance(value, float):
         return str(value)
-    digits = {"psnr": ".2f", "ssim": ".3f", "text": ".2f", "seco": ".1f"}.get(key.removeprefix("baseline.")[:4], ".4g")
+    digits = {"psnr": ".2f", "ssim": ".3f", "text": ".2f", "seco": ".1f"}.get(key.rpartition(".")[2][:4], ".4g")
     return f"{value:{digits}}"
 
 
