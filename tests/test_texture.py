@@ -129,6 +129,13 @@ def test_texture_without_the_rule_that_begins_it_is_refused(config, tmp_path):
     build(config("hole_kind=thin", "stopping=none"), tmp_path)
 
 
+def test_an_optimizer_of_one_rate_says_which_keys_give_it_one(textured, tmp_path):
+    lbfgs = ["optimizer=lbfgs", "trainer.max_steps=4"]
+    with pytest.raises(ValueError, match=r"optimizer: L-BFGS .* texture.input_lr=null"):
+        build(textured(*lbfgs), tmp_path)
+    assert repair(build(textured(*lbfgs, "texture.input_lr=null"), tmp_path), tmp_path)["steps"] == 4
+
+
 @pytest.fixture
 def textured(config, tmp_path):
     """textured("key=value", ...): the configuration for a hole in a texture, given by the last two of four steps."""

@@ -106,7 +106,8 @@ class DeepImagePrior(LightningModule):
             [parameter for parameter in part.parameters() if parameter.requires_grad]
             for part in (self.model, self.input)
         )
-        if not picture or (self.input.lr is None and self.texture is None):
+        raised = self.texture is not None and self.texture.input_lr is not None
+        if not picture or (self.input.lr is None and not raised):
             return [*network, *picture]
         return [{"params": network}, {"params": picture} | ({} if self.input.lr is None else {"lr": self.input.lr})]
 

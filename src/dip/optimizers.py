@@ -7,14 +7,20 @@ import torch
 from torch import nn
 
 
-def lbfgs(parameters: Iterable[nn.Parameter], **options: Any) -> torch.optim.LBFGS:
-    """torch.optim.LBFGS, whose `options` these are, for weights in channels-last order, which it cannot read itself."""
+def lbfgs(parameters: Iterable[nn.Parameter | dict[str, Any]], **options: Any) -> torch.optim.LBFGS:
+    """torch.optim.LBFGS, whose `options` these are, for weights in channels-last order, which it cannot read itself.
+
+    Raises ValueError for groups of parameters.
+    """
 
     def reorder(parameter: torch.Tensor) -> None:
         assert parameter.grad is not None
         parameter.grad = parameter.grad.contiguous()
 
-    parameters = list(parameters)
+    weights: list[nn.Parameter] = []
     for parameter in parameters:
+        if isinstance(parameter, dict):
+            raise ValueError("L-BFGS has one learning rate for all; set input.lr=null and texture.input_lr=null")
         parameter.register_post_accumulate_grad_hook(reorder)
-    return torch.optim.LBFGS(parameters, **options)
+        weights.append(parameter)
+    return torch.optim.LBFGS(weights, **options)
