@@ -243,7 +243,7 @@ def evaluated(case: Case, folder: Path) -> dict[str, Any]:
 
     def watch(experiment: Experiment) -> None:
         watched.append((Oracle(shadows()), experiment))
-        experiment.trainer.callbacks.insert(0, watched[-1][0])  # pyright: ignore[reportAttributeAccessIssue]
+        observe(experiment, watched[-1][0])
 
     metrics = restore_region(composed(case.overrides), folder, watch=watch)
     original = watched[0][1].data.original
@@ -253,12 +253,7 @@ def evaluated(case: Case, folder: Path) -> dict[str, Any]:
         **{"metrics": metrics, "truth": {"texture_distance": texture_distance(original.truth, original.mask)}},
         "hole_kind": watched[0][1].cfg.hole_kind,
         "runs": [
-            {
-                "stop": stop(own),
-                "rank_correlation": oracle.rank_correlation,
-                "curve": oracle.curve,
-                "scores": oracle.scores,
-            }
+            {"stop": stop(own), **oracle.seen()}
             for (oracle, _), own in zip(watched, metrics.get("members", {"": metrics}).values(), strict=True)
         ],
     }
@@ -278,8 +273,12 @@ def composed(overrides: list[str]) -> DictConfig:
 def observed(overrides: list[str], observer: Callback, folder: Path) -> Experiment:
     """An experiment that is ready for `repair`, with an observer of its steps."""
     experiment = build(composed(overrides), folder)
-    experiment.trainer.callbacks.insert(0, observer)  # pyright: ignore[reportAttributeAccessIssue]
+    observe(experiment, observer)
     return experiment
+
+
+def observe(experiment: Experiment, observer: Callback) -> None:
+    experiment.trainer.callbacks.insert(0, observer)  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def row(case: Case, folder: Path) -> dict[str, Any]:

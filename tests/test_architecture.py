@@ -38,7 +38,7 @@ GRAPH = {
     "report": {"files", "plots"},
     "command": {"report"},
     "experiment": {
-        *{"files", "batch", "callbacks", "checkpoints", "command", "data", "formats", "module", "resume"},
+        *{"averages", "files", "batch", "callbacks", "checkpoints", "command", "data", "formats", "module", "resume"},
         *{"regions", "stopping", "supervision", "sweeps", "texture"},
     },
 }

@@ -9,7 +9,8 @@ from skimage import data
 from torch.nn import functional
 
 from dip.experiment import build, repair, restore
-from dip.texture import ColourRange, PatchTexture, blurred, is_even, surroundings
+from dip.regions import surroundings
+from dip.texture import ColourRange, PatchTexture, blurred, is_even
 
 torch.manual_seed(0)
 NOISE = functional.avg_pool2d(torch.rand(1, 3, 65, 81), 2, stride=1)

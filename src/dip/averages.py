@@ -19,6 +19,11 @@ def draw(model: nn.Module, input: nn.Module) -> Tensor:
     return picture
 
 
+def deviation(variance: Tensor) -> Tensor:
+    """Of the variance of each value, (N, C, H, W): the standard deviation over the channels, (N, 1, H, W)."""
+    return variance.mean(dim=1, keepdim=True).sqrt()
+
+
 class Average(Protocol):
     """A module that `DeepImagePrior` tells of every step."""
 
@@ -69,7 +74,7 @@ class OutputAverage(nn.Module):
     @property
     def deviation(self) -> Tensor:
         """The standard deviation in each pixel, root mean square over the channels: (1, 1, H, W)."""
-        return self.variance.mean(dim=1, keepdim=True).sqrt()
+        return deviation(self.variance)
 
     def draw(self) -> Tensor:
         return self.mean.clone()  # which another state does not move

@@ -27,6 +27,7 @@ from PIL import Image
 from pytorch_lightning.accelerators import AcceleratorRegistry
 
 from dip import batch
+from dip.averages import deviation
 from dip.callbacks import BackTracking, Interruption, Overview, Results, Supervision, uncertain
 from dip.checkpoints import LAST, WholeFiles, fingerprint, read
 from dip.command import Interrupted, Refused, show_tracebacks
@@ -295,7 +296,7 @@ def restore_members(
         if outputs:
             together = torch.stack(outputs)
             results.leave(data, together.mean(dim=0), folder, summary(done, complete))
-            uncertain(together.var(dim=0, correction=0).mean(dim=1, keepdim=True).sqrt(), folder)
+            uncertain(deviation(together.var(dim=0, correction=0)), folder)
     log.info(table(results.metrics, results.file))
     return results.metrics
 

@@ -8,7 +8,6 @@ from statistics import fmean
 import numpy as np
 import torch
 import torch.nn.functional as F
-from scipy import ndimage
 from scipy.stats import wasserstein_distance
 from skimage.restoration import inpaint_biharmonic
 from torch import Tensor
@@ -45,8 +44,7 @@ def texture_distance(picture: Tensor, mask: Tensor) -> float | None:
     """
     picture, mask = picture.float().clamp(0, 1).cpu(), mask.cpu()
     known, hole = mask == 1, mask == 0
-    from_hole = torch.from_numpy(ndimage.distance_transform_edt(known[0, 0].numpy()))
-    ring = known & (from_hole <= max(RING, regions.depth(mask)))
+    ring = regions.surroundings(~known, known, RING)
     pairs = [(gradients(picture, hole, scale), gradients(picture, ring, scale)) for scale in (1, 2)]
     found = [
         wasserstein_distance(inside, around) / max(around.mean(), VISIBLE)

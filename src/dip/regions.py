@@ -41,9 +41,8 @@ def kinds(mask: Tensor) -> dict[str, Tensor]:
     A tenth of the hole or less is counted to the other kind. mask: (1, 1, H, W), 1 = known.
     """
     hole = mask[0, 0].numpy() < 1
-    numbered = np.asarray(label(hole, connectivity=2))
-    depths = ndimage.maximum(from_edge(hole), numbered, np.arange(numbered.max() + 1))
-    large = hole & (np.asarray(depths)[numbered] >= DEEP)
+    numbered, depths = by_depth(hole)
+    large = hole & (depths[numbered] >= DEEP)
     share = large.sum() / hole.sum()
     if share <= 0.1 or share >= 0.9:
         large = hole if share > 0.5 else ~hole & hole
@@ -59,6 +58,18 @@ def depth(mask: Tensor) -> float:
 def from_edge(hole: np.ndarray) -> np.ndarray:
     """The distance of each pixel of the hole from what is known: (H, W)."""
     return np.asarray(ndimage.distance_transform_edt(hole))
+
+
+def by_depth(hole: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The number of each pixel's hole, from 1 on, (H, W), 0 for what is known; and the depth of each number."""
+    numbered = np.asarray(label(hole, connectivity=2))
+    return numbered, np.asarray(ndimage.maximum(from_edge(hole), numbered, np.arange(numbered.max() + 1)))
+
+
+def surroundings(hole: Tensor, known: Tensor, at_least: float) -> Tensor:
+    """The known pixels as near to the hole as it is deep, or within `at_least` pixels; all (1, 1, H, W), boolean."""
+    inside = hole[0, 0].numpy()
+    return known & torch.from_numpy(from_edge(~inside) <= max(from_edge(inside).max(), at_least))
 
 
 def components(region: np.ndarray) -> list[Box]:

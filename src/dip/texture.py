@@ -5,13 +5,11 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 import torch.nn.functional as F
-from scipy import ndimage
-from skimage.measure import label
 from torch import Tensor, nn
 
-from dip.regions import from_edge
+from dip.regions import by_depth, surroundings
 
-SECTORS = 8
+SECTORS, FILTERS = 8, 64  # by which an even texture is told
 
 
 class ColourRange(nn.Module):
@@ -208,9 +206,8 @@ class Level(nn.Module):
 
 def deep_holes(region: Tensor, deeper_than: float) -> Iterator[Tensor]:
     """The connected parts of a boolean (1, 1, H, W), one by one, that are deeper than so many pixels."""
-    numbered = np.asarray(label(region[0, 0].numpy(), connectivity=2))
-    depths = ndimage.maximum(from_edge(region[0, 0].numpy()), numbered, np.arange(numbered.max() + 1))
-    for number in np.flatnonzero(np.asarray(depths) > deeper_than):
+    numbered, depths = by_depth(region[0, 0].numpy())
+    for number in np.flatnonzero(depths > deeper_than):
         yield torch.from_numpy(numbered == number)[None, None]
 
 
@@ -222,7 +219,7 @@ def is_even(
     if not whole.any():
         return False
     # A generator of its own: what a hole gets depends on the picture, not on the seed.
-    filters = random_filters(64, target.shape[1], patch, target.device, torch.Generator().manual_seed(0))
+    filters = random_filters(FILTERS, target.shape[1], patch, target.device, torch.Generator().manual_seed(0))
     seen = F.conv2d(target, filters)[0][:, whole]
     rows, columns = whole.nonzero().T
     middle = inside[0, 0].nonzero().double().mean(dim=0) - (patch - 1) / 2
@@ -260,12 +257,6 @@ def quantiles(values: Tensor, levels: Tensor) -> Tensor:
     """(N, values) -> (N, levels)."""
     ordered = values.sort(dim=1).values
     return ordered[:, (levels * (values.shape[1] - 1)).round().long()]
-
-
-def surroundings(hole: Tensor, known: Tensor, at_least: float) -> Tensor:
-    """The known pixels as near to the hole as it is deep, or within `at_least` pixels; all (1, 1, H, W), boolean."""
-    inside = hole[0, 0].numpy()
-    return known & torch.from_numpy(from_edge(~inside) <= max(from_edge(inside).max(), at_least))
 
 
 def box_of(region: Tensor) -> tuple[slice, slice]:
