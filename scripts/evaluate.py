@@ -36,6 +36,7 @@ from dip.averages import OutputAverage
 from dip.data import Sample
 from dip.experiment import Experiment, build, construct, restore_region
 from dip.metrics import psnr, texture_distance
+from dip.module import DeepImagePrior
 from dip.schema import register
 from dip.stopping import Stopping, at_its_best
 
@@ -90,21 +91,23 @@ class Oracle(Callback):
         return {"curve": self.curve, "scores": self.scores, "rank_correlation": self.rank_correlation}
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if isinstance(pl_module.average, OutputAverage):
+        if isinstance(pl_module, DeepImagePrior) and isinstance(pl_module.average, OutputAverage):
             sample = trainer.datamodule.sample  # pyright: ignore[reportAttributeAccessIssue]
             with at_its_best(trainer, pl_module):
-                self.rank_correlation = rank_correlation(pl_module.average, sample)
+                self.rank_correlation = rank_correlation(pl_module, sample)
 
 
-def rank_correlation(average: OutputAverage, sample: Sample) -> float | None:
-    """Spearman's, over the hole's pixels, of the averaged outputs' deviation and the result's absolute error.
+def rank_correlation(prior: DeepImagePrior, sample: Sample) -> float | None:
+    """Spearman's, over the hole's pixels, of how uncertain the prior is and the result's absolute error.
 
     None where one of them is the same everywhere.
     """
+    uncertain = prior.deviation()
     assert sample.truth is not None
+    assert uncertain is not None
     hole = ~sample.mask.bool()
-    error = (average.mean.cpu().clamp(0, 1) - sample.truth).abs().mean(dim=1, keepdim=True)
-    deviation, error = (values.cpu()[hole] for values in (average.deviation, error))
+    error = (prior.draw().cpu().clamp(0, 1) - sample.truth).abs().mean(dim=1, keepdim=True)
+    deviation, error = (values.cpu()[hole] for values in (uncertain, error))
     if any(values.min() == values.max() for values in (deviation, error)):
         return None
     return round(float(spearmanr(deviation, error).statistic), 4)  # pyright: ignore[reportAttributeAccessIssue]

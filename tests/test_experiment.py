@@ -1,6 +1,8 @@
 import json
 import re
 import signal
+from pathlib import Path
+from tempfile import mkdtemp
 
 import numpy as np
 import pytest
@@ -14,7 +16,7 @@ from pytorch_lightning import Callback
 from dip import regions
 from dip.callbacks import Interruption, Langevin, WeightJitter
 from dip.command import Interrupted, Refused
-from dip.experiment import build, only, precision, repair, restore, restore_region
+from dip.experiment import build, find_colours, only, precision, repair, restore, restore_region
 from dip.images import to_pil
 from dip.stopping import rules
 
@@ -70,6 +72,7 @@ KNOBS = {
     "loss=masked_mse_ssim": {"ssim_weight": "0.5"},
     "penalty=total_variation": {"weight": "0.1", "isotropic": "false"},
     "penalty=colour_range": {"weight": "9", "blur_sd": "2"},
+    "fill=coarse": {"weight": "9", "members": "3", "reduction": "2", "share": "0.25"},
     "texture=patches": {
         "weight": "0.9",
         "share": "0.25",
@@ -93,6 +96,7 @@ KNOBS = {
     "average=weights": {"decay": "0.5"},
     "average=none": {},
     "penalty=none": {},
+    "fill=none": {},
     "texture=none": {},
     "stopping=held_out": {"share": "0.3", "seed": "1"},
     "hole_kind": {"": "large"},
@@ -104,6 +108,7 @@ BESIDE = {
     "scheduler=step": ["scheduler.step_size=2"],
     "optimizer=lbfgs": ["optimizer.max_iter=4"],
     "penalty=colour_range": ["hole_kind=large", "penalty.blur_sd=1"],
+    "fill=coarse": ["hole_kind=large", "data.grow_hole=5", "fill.members=2"],
     "texture=patches": [
         *("hole_kind=large", "texture.patch=3", "texture.scales=1"),
         *("texture.variety_below=100", "texture.kurtosis_below=100"),
@@ -131,6 +136,8 @@ def losses(config, tmp_path):
         experiment = build(config(*overrides), tmp_path)
         if truth is not None:
             experiment.data.sample = experiment.data.sample._replace(truth=truth)
+        if experiment.prior.fill is not None:
+            find_colours(experiment, Path(mkdtemp(dir=tmp_path)))
         recorder = Losses()
         turning = [callback for callback in experiment.callbacks if isinstance(callback, WeightJitter | Langevin)]
         if experiment.prior.texture is not None:
@@ -191,6 +198,7 @@ STEP = (
     "input",
     "loss",
     "penalty",
+    "fill",
     "texture",
     "optimizer",
     "scheduler",

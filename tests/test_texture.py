@@ -147,7 +147,7 @@ def textured(config, tmp_path):
     files = [f"data.image={path}/picture.png", f"data.mask={path}/mask.png", f"data.truth={path}/picture.png"]
 
     def composed(*overrides):
-        small = ["texture.patch=5", "hole_kind=large", "trainer.max_steps=4"]
+        small = ["texture.patch=5", "texture.share=0.5", "hole_kind=large", "trainer.max_steps=4"]
         return config(*files, *small, *overrides)
 
     return composed

@@ -22,7 +22,6 @@ from torch.random import fork_rng
 from torch.utils.tensorboard.writer import SummaryWriter
 
 from dip import formats, images
-from dip.averages import OutputAverage
 from dip.data import Sample, SingleSample
 from dip.files import write
 from dip.metrics import biharmonic, psnr, ssim, texture_distance
@@ -406,14 +405,14 @@ class Supervision(Callback):
 
 
 class Uncertainty(Callback):
-    """uncertainty.png of a run that averages its outputs: their standard deviation in each pixel, the largest white."""
+    """uncertainty.png of a run that averages its outputs: `DeepImagePrior.deviation`, the largest white."""
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        average = pl_module.average
-        if not isinstance(average, OutputAverage):
-            return
         with at_its_best(trainer, pl_module):
-            picture = uncertain(average.deviation, Path(trainer.default_root_dir))
+            deviation = pl_module.deviation()  # pyright: ignore[reportCallIssue]
+        if deviation is None:
+            return
+        picture = uncertain(deviation, Path(trainer.default_root_dir))
         show(trainer, "uncertainty", picture, trainer.global_step)
 
 

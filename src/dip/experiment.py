@@ -5,6 +5,7 @@ import json
 import logging
 import math
 import sys
+import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -33,6 +34,7 @@ from dip.checkpoints import LAST, WholeFiles, fingerprint, read
 from dip.command import Interrupted, Refused, show_tracebacks
 from dip.data import Sample, SingleSample
 from dip.files import held, whole, write
+from dip.fill import coarse
 from dip.formats import open_picture
 from dip.module import DeepImagePrior
 from dip.regions import Box, depth, kinds
@@ -255,7 +257,7 @@ def restore_region(
     assert data is not None
     cfg = measured(cfg, data)
     if cfg.members > 1:
-        return restore_members(cfg, folder, data, go_on, watch)
+        return restore_members(cfg, folder, data, go_on, watch).metrics
     experiment = refusing(build, cfg, folder, data, go_on)
     if watch is not None:
         watch(experiment)
@@ -263,8 +265,12 @@ def restore_region(
 
 
 def restore_members(
-    cfg: DictConfig, folder: Path, data: SingleSample, go_on: bool, watch: Callable[[Experiment], None] | None
-) -> dict[str, Any]:
+    cfg: DictConfig,
+    folder: Path,
+    data: SingleSample,
+    go_on: bool,
+    watch: Callable[[Experiment], None] | None = None,
+) -> "Together":
     """Each run has a folder of its own; their mean, as far as they have come, is in `folder`."""
     results = refusing(construct, cfg, "callbacks")["results"]
     refusing(results.check, data.damaged.picture)
@@ -298,7 +304,14 @@ def restore_members(
             results.leave(data, together.mean(dim=0), folder, summary(done, complete))
             uncertain(deviation(together.var(dim=0, correction=0)), folder)
     log.info(table(results.metrics, results.file))
-    return results.metrics
+    return Together(torch.cat(outputs), results.metrics)
+
+
+class Together(NamedTuple):
+    """What several runs have come to."""
+
+    outputs: torch.Tensor  # (N, C, H, W)
+    metrics: dict[str, Any]  # of their mean
 
 
 def kept(results: Results, file: Path) -> list[torch.Tensor]:
@@ -372,6 +385,8 @@ def repair(experiment: Experiment, folder: Path) -> dict[str, Any]:
         count = len(prior.texture.holes)
         log.info("%s in an even texture, to be continued.", "1 hole lies" if count == 1 else f"{count} holes lie")
     warn_of_the_unreached(callbacks, cfg, data.sample)
+    if prior.fill is not None:
+        find_colours(experiment, folder)
     if done is not None:
         log.info("The run goes on after step %d of %d.", done, trainer.max_steps)
     interruption = only(callbacks, Interruption)
@@ -387,6 +402,28 @@ def repair(experiment: Experiment, folder: Path) -> dict[str, Any]:
         said = f"the results of {metrics['steps']} steps are written; resume={folder} goes on"
         raise Interrupted(interruption.received, said)
     return metrics
+
+
+def find_colours(experiment: Experiment, folder: Path) -> None:
+    """The runs that `dip.fill` needs first, in folders within `folder`/fill, where a later call finds them."""
+    prior, data, _, callbacks, cfg, done = experiment
+    assert prior.fill is not None
+    results, within = only(callbacks, Results), folder / "fill"
+    small = coarse(cfg, prior.fill, *data.sample.mask.shape[-2:])
+    log.info("First the colours of large holes, by runs on the reduced picture.")
+    started = time.monotonic()
+    try:
+        with torch.random.fork_rng():  # so that the run itself draws the same numbers when it finds them done
+            found = restore_members(small, within, construct(small, "data"), begun(within, done is not None))
+    except Interrupted as interrupted:
+        for file in within.glob("inpainted.*"):  # what there is after Ctrl-C
+            results.write(open_picture(file, "resume"), folder)
+            write(folder / "metrics.json", (within / "metrics.json").read_text())
+        said = f"the colours of large holes are not found yet; resume={folder} goes on"
+        raise Interrupted(interrupted.received, said) from None
+    finally:
+        results.seconds_before = time.monotonic() - started
+    prior.fill.keep_to(found.outputs)
 
 
 def results_before(folder: Path) -> dict[str, Any]:
@@ -446,6 +483,7 @@ def build(cfg: DictConfig, folder: Path, data: SingleSample | None = None, go_on
     picture_input = construct(cfg, "input", size=size, target=target, mask=data.sample.fitted)
     channels = {"in_channels": picture_input().shape[1], "out_channels": target.shape[1]}
     model = construct(cfg, "model", size=size, **channels)
+    fill = construct(cfg, "fill", target=target, mask=data.sample.mask)
     texture = construct(cfg, "texture", target=target, mask=data.sample.mask)
     check_texture(texture, stopping)
     prior = DeepImagePrior(
@@ -454,6 +492,7 @@ def build(cfg: DictConfig, folder: Path, data: SingleSample | None = None, go_on
         loss=construct(cfg, "loss"),
         optimizer=construct(cfg, "optimizer"),
         penalty=construct(cfg, "penalty", target=target, mask=data.sample.fitted),
+        fill=fill,
         texture=texture,
         scheduler=construct(cfg, "scheduler"),
         average=construct(

@@ -8,8 +8,9 @@ from pytorch_lightning import LightningModule
 from pytorch_lightning.utilities.types import OptimizerConfig, OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 
-from dip.averages import Average, draw
+from dip.averages import Average, OutputAverage, draw
 from dip.data import Sample
+from dip.fill import CoarseFill
 from dip.inputs import Input
 from dip.texture import PatchTexture
 
@@ -19,7 +20,8 @@ class DeepImagePrior(LightningModule):
 
     model: (1, C', H, W) -> (1, C, H, W), any network; input: () -> (1, C', H, W);
     loss: (output, target, mask) -> scalar; optimizer: parameters -> torch optimizer.
-    penalty: output -> scalar, what is added to the loss; texture: what is added from `begin_texture` on, if any hole
+    penalty: output -> scalar, what is added to the loss; fill: what is added until `begin_texture`, if a hole is large
+    and once it knows its colours; texture: what is added from `begin_texture` on, if any hole
     gets it; scheduler: optimizer -> the schedule of its learning rate.
     average: what makes one picture of the run's outputs or weights, a module of `dip.averages`; without one the result
     is what the last weights draw. frozen: classes of layers, by name, that are not trained. Raises ValueError for one
@@ -33,6 +35,7 @@ class DeepImagePrior(LightningModule):
         loss: Callable[[Tensor, Tensor, Tensor], Tensor],
         optimizer: Callable[[Iterable[nn.Parameter] | list[dict[str, Any]]], torch.optim.Optimizer],
         penalty: Callable[[Tensor], Tensor] | None = None,
+        fill: CoarseFill | None = None,
         texture: PatchTexture | None = None,
         scheduler: Callable[[torch.optim.Optimizer], torch.optim.lr_scheduler.LRScheduler] | None = None,
         average: Average | None = None,
@@ -45,6 +48,7 @@ class DeepImagePrior(LightningModule):
         self.loss = loss
         self.optimizer = optimizer
         self.penalty = penalty
+        self.fill = fill if fill is not None and fill.holds else None
         self.texture = texture if texture is not None and texture.holes else None
         self.scheduler = scheduler
         self.average = average
@@ -61,6 +65,17 @@ class DeepImagePrior(LightningModule):
         """The result so far, without the input's noise: (1, C, H, W) float32."""
         return draw(self.model, self.input) if self.average is None else self.average.draw()
 
+    def deviation(self) -> Tensor | None:
+        """How uncertain the result is: the standard deviation in each pixel, (1, 1, H, W); None without an average.
+
+        Of the outputs, and in large holes of the colours that they are held to.
+        """
+        if not isinstance(self.average, OutputAverage):
+            return None
+        if self.fill is None:
+            return self.average.deviation
+        return (self.average.deviation.square() + self.fill.deviation.square()).sqrt()
+
     def judge(self, target: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """The loss of a new output, and that output: what `dip.callbacks.CudaGraph` captures of a step."""
         output = self()
@@ -69,6 +84,8 @@ class DeepImagePrior(LightningModule):
             loss = loss + self.penalty(output)
         if self.texture is not None and self.texture.begun:
             loss = loss + self.texture(output)
+        elif self.fill is not None and self.fill.found:
+            loss = loss + self.fill(output)
         return loss, output
 
     def training_step(self, sample: Sample) -> dict[str, Tensor]:

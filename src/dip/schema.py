@@ -240,6 +240,14 @@ class ColourRange(Target):
 
 
 @dataclass
+class CoarseFill(Target):
+    weight: float
+    members: int
+    reduction: int
+    share: float
+
+
+@dataclass
 class PatchTexture(Target):
     weight: float
     share: float
@@ -308,7 +316,7 @@ class WeightAverage(Target):
 @dataclass
 class Stopping(Target):
     every_steps: int
-    patience_steps: int
+    patience_steps: int | None
     min_gain: float
 
 
@@ -436,7 +444,8 @@ class Train:
     trainer: Any
     callbacks: Any
     logger: Any
-    penalty: Any = None  # these five have no part by default
+    penalty: Any = None  # these six have no part by default
+    fill: Any = None
     texture: Any = None
     scheduler: Any = None
     average: Any = None
@@ -522,6 +531,7 @@ def register() -> None:
         "masked_mse_ssim": MseSsim,
         "total_variation": TotalVariation,
         "colour_range": ColourRange,
+        "coarse_fill": CoarseFill,
         "patch_texture": PatchTexture,
         "adam": Adam,
         "sgd": Sgd,

@@ -21,7 +21,8 @@ log = logging.getLogger(__name__)
 class Stopping(Callback):
     """Ends a run `patience_steps` after its best state, and keeps that: what is better must be so by `min_gain`.
 
-    Of states that are about as good the first is kept, since a score that creeps on says little of the hole. The score
+    Of states that are about as good the first is kept, since a score that creeps on says little of the hole. With
+    `patience_steps` of None the run does all its steps, and keeps the last state whatever its score. The score
     is taken every `every_steps` steps; higher is better. It is in TensorBoard as `tag`.
     `ends_at`: the run's last step, once that is known; `best_step` and `best_score`: of the state that is kept.
     """
@@ -29,8 +30,8 @@ class Stopping(Callback):
     name: str  # in metrics.json, as what has stopped the run
     tag: str
 
-    def __init__(self, every_steps: int, patience_steps: int, min_gain: float):
-        if every_steps < 1 or patience_steps < every_steps:
+    def __init__(self, every_steps: int, patience_steps: int | None, min_gain: float):
+        if every_steps < 1 or (patience_steps is not None and patience_steps < every_steps):
             raise ValueError(
                 f"stopping.every_steps={every_steps} and stopping.patience_steps={patience_steps}, but a score is "
                 "taken every step or rarer, and waited for at least as long"
@@ -71,13 +72,13 @@ class Stopping(Callback):
 
     def weigh(self, score: float, step: int) -> bool:
         """Takes the score of a step into account; whether it is the best so far."""
-        if score <= self.best_score + self.min_gain:
+        if self.patience_steps is not None and score <= self.best_score + self.min_gain:
             return False
         self.best_step, self.best_score = step, score
         return True
 
     def waited_enough(self, step: int) -> bool:
-        return step - self.best_step >= self.patience_steps
+        return self.patience_steps is not None and step - self.best_step >= self.patience_steps
 
     def end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """The score rises no more."""
@@ -143,7 +144,7 @@ class HeldOut(Stopping):
     tag = "psnr_held_out"
 
     def __init__(
-        self, share: float, seed: int, refit_share: float, every_steps: int, patience_steps: int, min_gain: float
+        self, share: float, seed: int, refit_share: float, every_steps: int, patience_steps: int | None, min_gain: float
     ):
         super().__init__(every_steps, patience_steps, min_gain)
         if not 0 < share <= 0.5:
@@ -213,7 +214,7 @@ class WindowVariance(Stopping):
 
     name = tag = "window_variance"
 
-    def __init__(self, window_steps: int, every_steps: int, patience_steps: int, min_gain: float):
+    def __init__(self, window_steps: int, every_steps: int, patience_steps: int | None, min_gain: float):
         super().__init__(every_steps, patience_steps, min_gain)
         if window_steps < 2 * every_steps:
             raise ValueError(
@@ -239,7 +240,7 @@ class MovingVariance(Stopping):
 
     name = tag = "moving_variance"
 
-    def __init__(self, decay: float, every_steps: int, patience_steps: int, min_gain: float):
+    def __init__(self, decay: float, every_steps: int, patience_steps: int | None, min_gain: float):
         super().__init__(every_steps, patience_steps, min_gain)
         if not 0 < decay < 1:
             raise ValueError(f"stopping.decay={decay}, but it lies between 0 and 1")

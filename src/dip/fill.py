@@ -1,0 +1,93 @@
+"""Large holes: their colours, from runs on the reduced picture."""
+
+from math import ceil, log2
+
+import torch
+import torch.nn.functional as F
+from omegaconf import DictConfig
+from torch import Tensor, nn
+
+from dip.averages import deviation
+from dip.regions import DEEP
+from dip.texture import deep_holes
+
+
+class CoarseFill(nn.Module):
+    """A penalty on leaving the colours of large holes that short runs have found: (1, C, H, W) -> scalar.
+
+    What runs with other seeds disagree on is the colours in the middle of a hole, which no known pixel is near to. So
+    `members` runs on the picture whose sides are divided by `reduction`, of `share` of the run's steps each, come
+    first, and the run keeps to their mean: the penalty is `weight` times the mean square difference from it of the
+    output, as much reduced, in the holes. What is finer than that remains with the run itself.
+    target: (1, C, H, W); mask: (1, 1, H, W), 1 = known. weight: 0 is no such runs. `holds`: whether any hole is large;
+    `found`: whether the runs are done, and it counts.
+    """
+
+    colours: Tensor
+    deviation: Tensor
+    inside: Tensor
+    rows: Tensor
+    columns: Tensor
+
+    def __init__(self, target: Tensor, mask: Tensor, weight: float, members: int, reduction: int, share: float):
+        super().__init__()
+        if weight < 0:
+            raise ValueError(f"fill.weight={weight}, but it multiplies an error; 0 is no fill")
+        if members < 1:
+            raise ValueError(f"fill.members={members}, but the colours are the mean of at least one run")
+        if reduction < 2:
+            raise ValueError(f"fill.reduction={reduction}, but each side is divided by it; fill.weight=0 is no fill")
+        if not 0 < share <= 1:
+            raise ValueError(f"fill.share={share}, but it is a share of trainer.max_steps, above 0 and at most 1")
+        self.weight = weight
+        self.members = members
+        self.reduction = reduction
+        self.share = share
+        self.register_buffer("inside", torch.zeros_like(mask), persistent=False)
+        for hole in deep_holes(mask == 0, DEEP) if weight > 0 else ():
+            self.inside += hole
+        for name, start in (("colours", target), ("deviation", mask), ("rows", mask), ("columns", mask)):
+            self.register_buffer(name, torch.zeros_like(start), persistent=False)
+        self.holds = bool(self.inside.any())
+        self.found = False
+
+    def keep_to(self, drawn: Tensor) -> None:
+        """drawn: (N, C, h, w), what each run has drawn. Their standard deviation stays in `deviation`, (1, 1, H, W)."""
+        height, width = self.inside.shape[-2:]
+        self.found = True
+        self.colours = drawn.mean(dim=0, keepdim=True)
+        spread = deviation(drawn.var(dim=0, correction=0, keepdim=True))
+        self.deviation = F.interpolate(spread, size=(height, width), mode="bilinear") * self.inside
+        # As matrices, since not every device knows a deterministic gradient of the pooling.
+        self.rows, self.columns = averaging(height, drawn.shape[-2]), averaging(width, drawn.shape[-1])
+        self.inside = self.reduced(self.inside)
+
+    def reduced(self, picture: Tensor) -> Tensor:
+        return self.rows @ picture @ self.columns.T
+
+    def forward(self, output: Tensor) -> Tensor:
+        with torch.autocast(output.device.type, enabled=False):
+            error = self.reduced(output) - self.colours
+            return self.weight * (self.inside * error.square()).sum() / (self.inside.sum() * output.shape[1])
+
+
+def averaging(size: int, smaller: int) -> Tensor:
+    """Each value of a line as the mean of those it stands for: (smaller, size)."""
+    return F.adaptive_avg_pool1d(torch.eye(size), smaller).T.contiguous()
+
+
+def coarse(cfg: DictConfig, fill: CoarseFill, height: int, width: int) -> DictConfig:
+    """The configuration of the runs that find the colours of a picture of this size; no stop, no texture, no pictures.
+
+    A network with a depth looks as far as it did, with a level less for each time that the sides are halved.
+    """
+    cfg = cfg.copy()
+    cfg.members, cfg.fill, cfg.texture, cfg.stopping, cfg.resume = fill.members, None, None, None, None
+    cfg.data.max_side = max(ceil((height * width) ** 0.5 / fill.reduction), 8)
+    cfg.trainer.max_steps = max(round(fill.share * cfg.trainer.max_steps), 1)
+    if "depth" in cfg.model:
+        cfg.model.depth = max(cfg.model.depth - round(log2(fill.reduction)), 1)
+    cfg.output.path = None
+    for name in ("images", "animation", "supervision"):
+        cfg.callbacks[name] = None
+    return cfg

@@ -1,0 +1,120 @@
+import json
+import signal
+
+import numpy as np
+import pytest
+import torch
+from omegaconf import OmegaConf
+from PIL import Image
+from torch.nn import functional
+
+from dip.callbacks import Interruption
+from dip.command import Interrupted
+from dip.experiment import build, restore
+from dip.fill import CoarseFill
+
+MASK = torch.ones(1, 1, 48, 64)
+MASK[..., 10:34, 20:44] = 0  # 12 pixels deep
+HOLE = 1 - MASK
+RUNS = torch.rand(3, 3, 12, 16, generator=torch.Generator().manual_seed(0))
+
+
+def fill(mask=MASK, **turned):
+    keys = {"weight": 2.0, "members": 3, "reduction": 4, "share": 0.5} | turned
+    return CoarseFill(torch.zeros(1, 3, *mask.shape[-2:]), mask, **keys)
+
+
+def found(mask=MASK):
+    penalty = fill(mask)
+    penalty.keep_to(RUNS)
+    return penalty
+
+
+def enlarged(picture):
+    return functional.interpolate(picture, scale_factor=4, mode="nearest")
+
+
+def test_the_mean_of_the_runs_costs_nothing_and_what_is_finer_neither():
+    penalty = found()
+    mean = enlarged(RUNS.mean(dim=0, keepdim=True))
+    board = torch.ones(48, 64)
+    board[::2, 1::2] = board[1::2, ::2] = -1
+    assert penalty(mean).item() == pytest.approx(0, abs=1e-12)
+    assert penalty(mean + 0.3 * board).item() == pytest.approx(0, abs=1e-12)
+    assert penalty(mean + 0.1).item() == pytest.approx(2 * 0.01, rel=1e-4)
+
+
+def test_only_the_hole_is_held_and_only_a_large_one():
+    drawn = enlarged(RUNS.mean(dim=0, keepdim=True)).requires_grad_()
+    found()(drawn + 0.1).backward()
+    assert torch.equal((drawn.grad != 0).all(dim=1, keepdim=True), blocks(HOLE) > 0)
+    both = MASK.clone()
+    both[..., 40:44, :] = 0  # 2 pixels deep
+    assert torch.equal(fill(both).inside, HOLE)
+    assert not fill(1 - both + MASK).holds
+    assert not fill(weight=0.0).holds
+
+
+def blocks(picture):
+    """Of each 4x4 pixels the mean, at full size."""
+    return enlarged(functional.avg_pool2d(picture, 4))
+
+
+def test_the_deviation_is_that_of_the_runs_in_the_hole():
+    deviation = found().deviation
+    spread = RUNS.var(dim=0, correction=0, keepdim=True).mean(dim=1, keepdim=True).sqrt()
+    assert (deviation * MASK == 0).all()
+    assert torch.allclose(deviation, functional.interpolate(spread, (48, 64), mode="bilinear") * HOLE)
+
+
+@pytest.mark.parametrize("wrong", ["weight=-1", "members=0", "reduction=1", "share=0", "share=1.1"])
+def test_what_makes_no_sense_is_refused(config, tmp_path, wrong):
+    with pytest.raises(ValueError, match=rf"fill\.{wrong}"):
+        build(config("hole_kind=large", f"fill.{wrong}"), tmp_path)
+
+
+@pytest.fixture
+def large(config, photograph, mask):
+    """large("key=value", ...): the configuration for the tiny picture at 96x72, with a hole of 40x40 pixels."""
+    Image.open(photograph).resize((96, 72)).save(photograph)
+    pixels = np.full((72, 96), 255, dtype=np.uint8)
+    pixels[16:56, 20:60] = 0
+    Image.fromarray(pixels).save(mask)
+    return lambda *overrides: config("trainer.max_steps=8", "fill.members=2", "texture=none", *overrides)
+
+
+def hole_of(folder):
+    with Image.open(folder / "output.png") as file:
+        return np.array(file.convert("RGB").resize((24, 18), Image.Resampling.BOX), dtype=float)[5:13, 6:14]
+
+
+def test_the_runs_come_first_and_the_hole_is_held_to_their_mean(large, tmp_path):
+    long = ["trainer.max_steps=60", "fill.share=0.1"]
+    metrics = restore(large(*long, "fill.weight=30"), tmp_path / "held")
+    restore(large(*long, "fill.weight=0"), tmp_path / "free")
+    within = tmp_path / "held" / "fill"
+    runs = [torch.load(within / name / "output.pt", weights_only=True) for name in ("member_1", "member_2")]
+    assert runs[0].shape == (1, 3, 18, 24)
+    assert not torch.equal(*runs)
+    mean = 255 * torch.cat(runs).mean(dim=0).permute(1, 2, 0).numpy()[5:13, 6:14]
+    off = {name: np.abs(hole_of(tmp_path / name) - mean).mean() for name in ("free", "held")}
+    assert off["held"] < off["free"] / 2
+    first = json.loads((within / "metrics.json").read_text())
+    assert (first["steps"], metrics["steps"]) == (12, 60)
+    assert metrics["seconds"] > first["seconds"]
+    seen = [OmegaConf.load(path / "config.yaml").model.depth for path in (tmp_path / "held", within / "member_1")]
+    assert seen == [2, 1]
+
+
+def test_ctrl_c_in_the_runs_leaves_a_picture_and_it_can_go_on(large, tmp_path, monkeypatch):
+    folder = tmp_path / "run"
+    with monkeypatch.context() as patched:
+        patched.setattr(Interruption, "setup", lambda self, *_, **__: setattr(self, "received", signal.SIGINT))
+        with pytest.raises(Interrupted, match=r"colours of large holes are not found yet; resume=.*/run goes on"):
+            restore(large(), folder)
+    assert json.loads((folder / "metrics.json").read_text())["stopped_by"] == "interrupt"
+    with Image.open(folder / "inpainted.png") as file:
+        assert file.size == (96, 72)
+    restore(OmegaConf.load(folder / "config.yaml"), folder, go_on=True)
+    restore(large(), tmp_path / "whole")
+    assert (folder / "inpainted.png").read_bytes() == (tmp_path / "whole" / "inpainted.png").read_bytes()
