@@ -32,8 +32,8 @@ from tqdm import tqdm
 from dip import images
 from dip.command import Refused, one_line, quote_files
 from dip.data import Sample
-from dip.experiment import repair
 from dip.files import write
+from dip.repair import repair
 
 FIRST, EVERY = 200, 50  # steps
 # Both chosen on the published recipe's pictures of a rabbit in grass, and on textures of which the truth is known.

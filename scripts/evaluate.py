@@ -34,9 +34,10 @@ from tqdm import tqdm
 from dip import images, masks
 from dip.averages import OutputAverage
 from dip.data import Sample
-from dip.experiment import Experiment, build, construct, restore_region
+from dip.experiment import Experiment, build, construct
 from dip.metrics import psnr, texture_distance
 from dip.module import DeepImagePrior
+from dip.repair import restore_region
 from dip.schema import register
 from dip.stopping import Stopping, at_its_best
 

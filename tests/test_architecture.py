@@ -26,8 +26,9 @@ GRAPH = {
     "supervision": set(),
     "averages": set(),
     "texture": {"regions"},
-    "module": {"averages", "data", "inputs", "texture"},
-    "callbacks": {"files", "averages", "data", "formats", "images", "metrics", "module", "stopping", "texture"},
+    "fill": {"averages", "regions", "texture"},
+    "module": {"averages", "data", "fill", "inputs", "texture"},
+    "callbacks": {"files", "data", "formats", "images", "metrics", "module", "stopping", "texture"},
     "checkpoints": {"files", "callbacks", "data"},
     "validation": set(),
     "stopping": {"data", "metrics", "module", "validation"},
@@ -38,11 +39,14 @@ GRAPH = {
     "report": {"files", "plots"},
     "command": {"report"},
     "experiment": {
-        *{"averages", "files", "batch", "callbacks", "checkpoints", "command", "data", "formats", "module", "resume"},
-        *{"regions", "stopping", "supervision", "sweeps", "texture"},
+        *{"callbacks", "checkpoints", "data", "module", "regions", "stopping", "supervision", "texture"},
+    },
+    "repair": {
+        *{"averages", "batch", "callbacks", "checkpoints", "command", "data", "experiment", "files", "fill", "formats"},
+        *{"module", "regions", "resume", "supervision", "sweeps"},
     },
 }
-HYDRA = {"batch", "schema", "command", "resume", "sweeps", "experiment"}
+HYDRA = {"batch", "schema", "command", "resume", "sweeps", "experiment", "repair"}
 
 
 def modules() -> dict[str, Path]:

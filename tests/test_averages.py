@@ -6,7 +6,8 @@ from pytorch_lightning import Callback
 from torch import nn
 
 from dip.averages import OutputAverage, WeightAverage
-from dip.experiment import build, repair
+from dip.experiment import build
+from dip.repair import repair
 
 TARGET = torch.zeros(1, 3, 4, 5)
 OUTPUTS = torch.rand(20, *TARGET.shape, generator=torch.Generator().manual_seed(0))

@@ -12,8 +12,9 @@ from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
 from dip.callbacks import BackTracking, CudaGraph, Interruption, Overview, Progress, WeightJitter, growing_steps
 from dip.command import Interrupted
-from dip.experiment import build, repair
+from dip.experiment import build
 from dip.module import DeepImagePrior
+from dip.repair import repair
 
 
 def run(cfg, folder):

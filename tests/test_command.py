@@ -14,7 +14,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from PIL import Image
 
 from dip.command import quote_files
-from dip.experiment import build, repair
+from dip.experiment import build
+from dip.repair import repair
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,8 @@ from hydra import compose, initialize_config_dir
 
 from dip.averages import OutputAverage
 from dip.data import Sample
-from dip.experiment import build, repair
+from dip.experiment import build
+from dip.repair import repair
 
 SCRIPT = REPOSITORY / "scripts" / "evaluate.py"
 

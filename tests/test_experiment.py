@@ -16,8 +16,9 @@ from pytorch_lightning import Callback
 from dip import regions
 from dip.callbacks import Interruption, Langevin, WeightJitter
 from dip.command import Interrupted, Refused
-from dip.experiment import build, find_colours, only, precision, repair, restore, restore_region
+from dip.experiment import build, precision
 from dip.images import to_pil
+from dip.repair import find_colours, only, repair, restore, restore_region
 from dip.stopping import rules
 
 # Each key of every choice that makes the training step, with a value that is not its tiny default.

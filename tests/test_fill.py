@@ -10,8 +10,9 @@ from torch.nn import functional
 
 from dip.callbacks import Interruption
 from dip.command import Interrupted
-from dip.experiment import build, restore
+from dip.experiment import build
 from dip.fill import CoarseFill
+from dip.repair import restore
 
 MASK = torch.ones(1, 1, 48, 64)
 MASK[..., 10:34, 20:44] = 0  # 12 pixels deep
@@ -53,6 +54,10 @@ def test_only_the_hole_is_held_and_only_a_large_one():
     assert torch.equal(fill(both).inside, HOLE)
     assert not fill(1 - both + MASK).holds
     assert not fill(weight=0.0).holds
+    scattered = torch.zeros(1, 1, 48, 64)
+    scattered[..., ::20, ::20] = 1
+    assert fill(scattered).inside.any()
+    assert not fill(scattered).holds
 
 
 def blocks(picture):

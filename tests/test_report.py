@@ -29,7 +29,7 @@ def leave(tmp_path):
             group, _, last = key.rpartition(".")
             (nested.setdefault(group, {}) if group else nested)[last] = value
         (folder / "config.yaml").write_text(yaml.safe_dump(nested))
-        (folder / "train.log").write_text(f"[2026-01-01 12:00:00][dip.experiment][ERROR] - error: {said}\n")
+        (folder / "train.log").write_text(f"[2026-01-01 12:00:00][dip.repair][ERROR] - error: {said}\n")
         if measures:
             (folder / "metrics.json").write_text(json.dumps({"steps": 3, "stopped_by": "max_steps", **measures}))
             for file in ("masked", "composite", "truth", "biharmonic"):
@@ -143,7 +143,7 @@ def test_several_pictures_are_reported_by_those_that_failed_as_well(leave, tmp_p
     leave("a.png", {"data.image": "in/a.png"}, psnr_known=30.0)
     whole = tmp_path / "sweep"
     (whole / "config.yaml").write_text("{}")
-    (whole / "train.log").write_text("[now][dip.experiment][ERROR] - error: 1 of 2 pictures are not repaired: b.png\n")
+    (whole / "train.log").write_text("[now][dip.repair][ERROR] - error: 1 of 2 pictures are not repaired: b.png\n")
     (whole / ".submitit").mkdir()
     (whole / ".submitit" / "train.log").touch()
     assert [job.name for job in jobs(whole)] == ["a.png"]

@@ -18,7 +18,8 @@ from pytorch_lightning import Callback
 from dip.callbacks import SIGNALS
 from dip.checkpoints import LAST, Checkpoint, read
 from dip.command import Interrupted, Refused
-from dip.experiment import build, lacking, repair
+from dip.experiment import build
+from dip.repair import lacking, repair
 from dip.resume import resumed
 from dip.schema import run_folder
 

@@ -9,9 +9,10 @@ from pytorch_lightning import Callback
 from dip.callbacks import BackTracking
 from dip.command import Refused
 from dip.data import Sample
-from dip.experiment import build, repair, table
+from dip.experiment import build
 from dip.images import to_pil
 from dip.metrics import biharmonic, psnr
+from dip.repair import repair, table
 from dip.stopping import HeldOut, MovingVariance, Stopping, WindowVariance
 
 FEW = ["stopping.every_steps=1", "stopping.patience_steps=2", "stopping.min_gain=0"]

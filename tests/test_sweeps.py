@@ -22,7 +22,8 @@ from pytorch_lightning import Callback
 from dip.callbacks import Interruption
 from dip.checkpoints import LAST, read
 from dip.command import Interrupted, Refused, one_line
-from dip.experiment import build, perform_job, repair, shared
+from dip.experiment import build
+from dip.repair import perform_job, repair, shared
 from dip.schema import job_folder, sweep_folder
 from dip.sweeps import check_objective, prepared, score, threads_of_a_job
 

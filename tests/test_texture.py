@@ -8,8 +8,9 @@ from pytorch_lightning import Callback
 from skimage import data
 from torch.nn import functional
 
-from dip.experiment import build, repair, restore
+from dip.experiment import build
 from dip.regions import surroundings
+from dip.repair import repair, restore
 from dip.texture import ColourRange, PatchTexture, blurred, is_even
 
 torch.manual_seed(0)

@@ -1,14 +1,13 @@
 """Large holes: their colours, from runs on the reduced picture."""
 
-from math import ceil, log2
+from math import ceil
 
 import torch
 import torch.nn.functional as F
-from omegaconf import DictConfig
 from torch import Tensor, nn
 
 from dip.averages import deviation
-from dip.regions import DEEP
+from dip.regions import DEEP, reduced_mask, reduced_size
 from dip.texture import deep_holes
 
 
@@ -19,8 +18,8 @@ class CoarseFill(nn.Module):
     `members` runs on the picture whose sides are divided by `reduction`, of `share` of the run's steps each, come
     first, and the run keeps to their mean: the penalty is `weight` times the mean square difference from it of the
     output, as much reduced, in the holes. What is finer than that remains with the run itself.
-    target: (1, C, H, W); mask: (1, 1, H, W), 1 = known. weight: 0 is no such runs. `holds`: whether any hole is large;
-    `found`: whether the runs are done, and it counts.
+    target: (1, C, H, W); mask: (1, 1, H, W), 1 = known. weight: 0 is no such runs. `holds`: whether any hole is
+    large, and at the smaller size of `max_side` enough is known; `found`: whether the runs are done, and it counts.
     """
 
     colours: Tensor
@@ -48,7 +47,10 @@ class CoarseFill(nn.Module):
             self.inside += hole
         for name, start in (("colours", target), ("deviation", mask), ("rows", mask), ("columns", mask)):
             self.register_buffer(name, torch.zeros_like(start), persistent=False)
-        self.holds = bool(self.inside.any())
+        height, width = mask.shape[-2:]
+        self.max_side = max(ceil((height * width) ** 0.5 / reduction), 8)
+        reduced = reduced_mask(mask, reduced_size(height, width, self.max_side))
+        self.holds = bool(self.inside.any() and reduced.mean() > mask.mean() / 2)
         self.found = False
 
     def keep_to(self, drawn: Tensor) -> None:
@@ -74,20 +76,3 @@ class CoarseFill(nn.Module):
 def averaging(size: int, smaller: int) -> Tensor:
     """Each value of a line as the mean of those it stands for: (smaller, size)."""
     return F.adaptive_avg_pool1d(torch.eye(size), smaller).T.contiguous()
-
-
-def coarse(cfg: DictConfig, fill: CoarseFill, height: int, width: int) -> DictConfig:
-    """The configuration of the runs that find the colours of a picture of this size; no stop, no texture, no pictures.
-
-    A network with a depth looks as far as it did, with a level less for each time that the sides are halved.
-    """
-    cfg = cfg.copy()
-    cfg.members, cfg.fill, cfg.texture, cfg.stopping, cfg.resume = fill.members, None, None, None, None
-    cfg.data.max_side = max(ceil((height * width) ** 0.5 / fill.reduction), 8)
-    cfg.trainer.max_steps = max(round(fill.share * cfg.trainer.max_steps), 1)
-    if "depth" in cfg.model:
-        cfg.model.depth = max(cfg.model.depth - round(log2(fill.reduction)), 1)
-    cfg.output.path = None
-    for name in ("images", "animation", "supervision"):
-        cfg.callbacks[name] = None
-    return cfg

@@ -1,0 +1,518 @@
+"""From a configuration to a repaired picture: one run, or the parts, members and pictures of several."""
+
+import json
+import logging
+import math
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from statistics import fmean
+from typing import Any, NamedTuple, TypeVar
+
+import pytorch_lightning as pl
+import torch
+from hydra.conf import HydraConf
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+from PIL import Image
+
+from dip import batch
+from dip.averages import deviation
+from dip.callbacks import BackTracking, Interruption, Results, Supervision, uncertain
+from dip.checkpoints import LAST
+from dip.command import Interrupted, Refused, show_tracebacks
+from dip.data import Sample, SingleSample
+from dip.experiment import (
+    Experiment,
+    build,
+    check,
+    construct,
+    goes_by_hole,
+    measured,
+    out_of_memory,
+    precision,
+    to_be_measured,
+)
+from dip.files import held, whole, write
+from dip.fill import CoarseFill
+from dip.formats import open_picture
+from dip.module import DeepImagePrior
+from dip.regions import Box, depth, kinds
+from dip.resume import begun_so, resumed
+from dip.supervision import reached
+from dip.sweeps import check_objective, is_search, score, threads_of_a_job
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+LOWER = (("data", "max_side"), ("model", "depth"), ("model", "widths"))  # what takes memory
+LARGE = 1_000_000  # pixels; about 1.6 GB of memory in bfloat16, 2.3 GB in float32
+
+
+def run(cfg: DictConfig) -> float | None:
+    """Repairs what Hydra was told to; in a search, returns the objective.
+
+    A run that cannot go on says why in its own log; it ends the process, or in a sweep that run alone.
+    """
+    hydra = HydraConfig.get()
+    sweep = hydra.mode is RunMode.MULTIRUN
+    folder = Path(hydra.runtime.output_dir)
+    try:
+        with held(folder / f"{hydra.job.name}.log") as ours:
+            if not ours:
+                raise Refused("another process is at this run; end it first")
+            if not sweep:
+                perform(cfg, folder)
+                return None
+            cfg = shared(cfg, hydra)
+            if not is_search(hydra.sweeper):
+                perform_job(cfg, folder)
+                return None
+            return searched(cfg, folder)
+    except Refused as refused:
+        log.error("error: %s", refused)
+        if sweep or show_tracebacks:
+            raise Refused(f"{folder}: {refused}") from refused
+        sys.exit(2)
+    except Exception as error:
+        log.exception("the run failed")
+        if sweep:
+            raise Refused(f"{folder}: the run failed; {hydra.job.name}.log in it says where") from error
+        sys.exit(1)
+
+
+def shared(cfg: DictConfig, hydra: HydraConf) -> DictConfig:
+    """The configuration with this job's part of the machine, where it is not given."""
+    cfg = cfg.copy()
+    if cfg.threads is None:
+        cfg.threads = threads_of_a_job(hydra.launcher)
+    gpus = torch.cuda.device_count() if cfg.trainer.accelerator in ("auto", "gpu", "cuda") else 0
+    if cfg.trainer.devices is None and gpus > 1:
+        cfg.trainer.devices = [hydra.job.num % gpus]
+    return cfg
+
+
+def searched(cfg: DictConfig, folder: Path) -> float:
+    """The objective of one run of a search; the whole search ends where no run of it can have one."""
+    try:
+        check_objective(cfg)
+        metrics = perform_job(cfg, folder)
+        return score(metrics, cfg.objective)
+    except ValueError as error:
+        log.error("error: %s", error)
+        sys.exit(2)
+
+
+def perform_job(cfg: DictConfig, folder: Path) -> dict[str, Any]:
+    """A run of a sweep: it goes on where it has begun, and is left as it is where it is complete."""
+    go_on = begun(folder, True)
+    if not go_on:
+        return perform(cfg, folder)
+    cfg.trainer.precision = precision(cfg.trainer.precision, cfg.trainer.accelerator)  # as in what it is compared with
+    before = results_before(folder)
+    if refusing(begun_so, folder, cfg) and before.get("stopped_by", "interrupt") != "interrupt":
+        log.info("The run in %s is complete.", folder)
+        return before
+    return perform(cfg, folder, go_on)
+
+
+def perform(cfg: DictConfig, folder: Path, go_on: bool = False) -> dict[str, Any]:
+    """A new run, or with cfg.resume the one in `folder`. Raises Refused for bad input and a lack of memory or room."""
+    if cfg.hole_kind != "auto" and not goes_by_hole(cfg):
+        raise Refused(f"hole_kind={cfg.hole_kind}, but no key of this recipe depends on it; take experiment=quick")
+    if cfg.resume is not None:
+        go_on = True
+        cfg = refusing(resumed, folder, cfg, HydraConfig.get().overrides.task)
+    several = batch.is_several(cfg.data.get("image"))
+    return restore_all(cfg, folder, go_on) if several else restore(cfg, folder, go_on)
+
+
+def restore_all(cfg: DictConfig, folder: Path, go_on: bool) -> dict[str, Any]:
+    """Repairs each picture of a folder or pattern, in a folder of its own below `folder`; returns their metrics.
+
+    One that fails is told of and left out, and Refused is raised at the end. One that a run beside this one has
+    repaired already, from the same files and in the same way, is not repaired again.
+    """
+    cfg.trainer.precision = precision(cfg.trainer.precision, cfg.trainer.accelerator)  # as in what is compared
+    each = refusing(batch.pictures, cfg.data.image, cfg.data.get("mask"), cfg.data.get("truth"))
+    save_configuration(cfg, folder)
+    done, failed = {}, []
+    for number, files in enumerate(each, 1):
+        log.info("picture %d of %d: %s", number, len(each), files.image)
+        part = batch.configured(cfg, files)
+        if before := batch.finished(part, folder, files):
+            log.info("it is repaired already, in %s", before)
+            done[files.name] = results_before(before)
+            continue
+        try:
+            if part.output.path is not None:
+                Path(part.output.path).expanduser().parent.mkdir(parents=True, exist_ok=True)
+            done[files.name] = restore(part, folder / files.name, begun(folder / files.name, go_on))
+        except Interrupted as interrupted:
+            said = f"{len(done)} of {len(each)} pictures are repaired; resume={folder} goes on"
+            raise Interrupted(interrupted.received, said) from None
+        except Refused as refused:
+            log.error("error: %s", refused)
+            failed.append(files.name)
+        except Exception:
+            log.exception("the run failed")
+            failed.append(files.name)
+    if failed:
+        raise Refused(f"{len(failed)} of {len(each)} pictures are not repaired: {', '.join(failed)}")
+    return done
+
+
+def begun(folder: Path, go_on: bool) -> bool:
+    """Whether this part of a run that goes on had begun."""
+    return go_on and (folder / "config.yaml").exists()
+
+
+def restore(cfg: DictConfig, folder: Path, go_on: bool = False) -> dict[str, Any]:
+    """Repairs one picture; where its holes are far apart or of two kinds, one part after another.
+
+    Raises Refused for bad input and a lack of memory or room.
+    """
+    with lacking(cfg, folder):
+        refusing(check, cfg, folder, go_on)
+        data = refusing(construct, cfg, "data")
+        each = list(parts(cfg, data))
+        if len(each) > 1:
+            return restore_parts(cfg, folder, data, each, go_on)
+        return restore_region(cfg, folder, data, go_on)
+
+
+class Part(NamedTuple):
+    """A region of a picture, and those holes in it that are of one kind."""
+
+    name: str
+    cfg: DictConfig
+    box: Box
+    pixels: Image.Image  # of mode "1" and the box's size: what of it the part repairs
+
+
+def parts(cfg: DictConfig, data: SingleSample) -> Iterator[Part]:
+    for number, box in enumerate(data.boxes, 1):
+        within = data.damaged.cut(box).mask
+        found = kinds(within) if to_be_measured(cfg) else {cfg.hole_kind: within < 1}
+        for kind, region in found.items():
+            part = cfg.copy()
+            part.output.path, part.hole_kind = None, kind
+            if len(data.boxes) > 1:
+                part.data.crop = list(box)
+            names = [f"region_{number}"] * (len(data.boxes) > 1) + [kind] * (len(found) > 1)
+            yield Part("_".join(names), part, box, Image.fromarray(region[0, 0].numpy()))
+
+
+def restore_parts(cfg: DictConfig, folder: Path, data: SingleSample, each: list[Part], go_on: bool) -> dict[str, Any]:
+    """Repairs each part in a folder of its own; the whole picture, as far as it is repaired, is in `folder`."""
+    results = refusing(construct, cfg, "callbacks")["results"]
+    picture = data.damaged.picture.copy()
+    refusing(results.check, picture)
+    save_configuration(cfg, folder)
+    log.info("%d parts, one by one: regions far from each other, or thin and large holes", len(each))
+    done = {}
+    try:
+        for part in each:
+            within = folder / part.name
+            try:
+                done[part.name] = restore_region(part.cfg, within, None, begun(within, go_on))
+            finally:
+                for file in within.glob("inpainted.*"):
+                    picture.paste(open_picture(file, "resume"), part.box[:2], part.pixels)
+    except Interrupted as interrupted:
+        said = f"{len(done)} of {len(each)} parts are repaired; resume={folder} goes on"
+        raise Interrupted(interrupted.received, said) from None
+    finally:  # results after Ctrl-C too
+        by = sorted({metrics["stopped_by"] for metrics in done.values()}) if len(done) == len(each) else ["interrupt"]
+        metrics = {"stopped_by": ", ".join(by), "parts": done}
+        results.write(picture, folder)
+        write(folder / "metrics.json", json.dumps(metrics, indent=2) + "\n")
+    log.info("%s", results.file)
+    return metrics
+
+
+def restore_region(
+    cfg: DictConfig,
+    folder: Path,
+    data: SingleSample | None = None,
+    go_on: bool = False,
+    watch: Callable[[Experiment], None] | None = None,
+) -> dict[str, Any]:
+    """Repairs what has holes of one kind: in one run, or as the mean of `cfg.members` runs with other seeds.
+
+    watch: is shown each run before it starts.
+    """
+    if data is None:
+        data = refusing(construct, cfg, "data")
+    assert data is not None
+    cfg = measured(cfg, data)
+    if cfg.members > 1:
+        return restore_members(cfg, folder, data, go_on, watch).metrics
+    experiment = refusing(build, cfg, folder, data, go_on)
+    if watch is not None:
+        watch(experiment)
+    return repair(experiment, folder)
+
+
+def restore_members(
+    cfg: DictConfig,
+    folder: Path,
+    data: SingleSample,
+    go_on: bool,
+    watch: Callable[[Experiment], None] | None = None,
+) -> "Together":
+    """Each run has a folder of its own; their mean, as far as they have come, is in `folder`."""
+    results = refusing(construct, cfg, "callbacks")["results"]
+    refusing(results.check, data.damaged.picture)
+    save_configuration(cfg, folder)
+    done: dict[str, Any] = {}
+    outputs: list[torch.Tensor] = []
+    complete = False
+    try:
+        for number in range(cfg.members):
+            within, member = folder / f"member_{number + 1}", cfg.copy()
+            member.members, member.output.path = 1, None
+            member.seed = (cfg.seed * cfg.members + number) % 2**32  # no other seed has any of these
+            experiment = refusing(build, member, within, None, begun(within, go_on))
+            if watch is not None:
+                watch(experiment)
+            log.info("run %d of %d, whose mean is the result", number + 1, cfg.members)
+            try:
+                done[within.name] = repair(experiment, within)
+            finally:
+                outputs += kept(only(experiment.callbacks, Results), within / "output.pt")
+            if experiment.prior.texture is not None:
+                log.info("A mean of several textures would be none; one run is all.")
+                break
+        complete = True
+    except Interrupted as interrupted:
+        said = f"{len(done)} of {cfg.members} runs are done; resume={folder} goes on"
+        raise Interrupted(interrupted.received, said) from None
+    finally:  # results after Ctrl-C too
+        if outputs:
+            together = torch.stack(outputs)
+            results.leave(data, together.mean(dim=0), folder, summary(done, complete))
+            uncertain(deviation(together.var(dim=0, correction=0)), folder)
+    log.info(table(results.metrics, results.file))
+    return Together(torch.cat(outputs), results.metrics)
+
+
+class Together(NamedTuple):
+    """What several runs have come to."""
+
+    outputs: torch.Tensor  # (N, C, H, W)
+    metrics: dict[str, Any]  # of their mean
+
+
+def kept(results: Results, file: Path) -> list[torch.Tensor]:
+    """The raw output of a run, which a later call finds in `file`; none where it drew nothing."""
+    if hasattr(results, "output"):
+        with whole(file) as content:
+            torch.save(results.output, content)
+    return [torch.load(file, weights_only=True)] if file.exists() else []
+
+
+def summary(members: dict[str, Any], complete: bool) -> dict[str, Any]:
+    """What metrics.json holds of several runs as one; without `complete` there are more to come."""
+    each = list(members.values())
+    found: dict[str, Any] = {key: sum(member[key] for member in each) for key in ("steps", "seconds")}
+    found["stopped_by"] = ", ".join(sorted({member["stopped_by"] for member in each})) if complete else "interrupt"
+    for key in ("psnr_held_out", "psnr_held_out_biharmonic"):
+        if each and all(key in member for member in each):
+            found[key] = fmean(member[key] for member in each)
+    return {**found, "members": members}
+
+
+def save_configuration(cfg: DictConfig, folder: Path, resolve: bool = False) -> None:
+    write(folder / "config.yaml", OmegaConf.to_yaml(cfg, resolve=resolve))
+
+
+def refusing(function: Callable[..., T], *arguments: Any) -> T:
+    """What the function returns; what it refuses is bad input, and not a fault."""
+    try:
+        return function(*arguments)
+    except ValueError as error:
+        raise Refused(str(error)) from error
+
+
+@contextmanager
+def lacking(cfg: DictConfig, folder: Path) -> Iterator[None]:
+    """Raises Refused where memory, room on the disk or a permission is missing, and says what helps."""
+    try:
+        yield
+    except OSError as error:
+        goes_on = f"; resume={folder} goes on from the last checkpoint" if (folder / LAST).exists() else ""
+        raise Refused(f"{error.filename or folder}: {error.strerror or error}{goes_on}") from error
+    except (RuntimeError, MemoryError) as error:
+        if not out_of_memory(error):
+            raise
+        lower = [f"lower {part}.{key}" for part, key in LOWER if key in cfg[part]]
+        if "activation_checkpointing" in cfg.model:
+            lower.append("set model.activation_checkpointing=true")
+        raise Refused(f"out of memory; {', or '.join(lower or ['take a smaller picture'])}") from error
+
+
+def repair(experiment: Experiment, folder: Path) -> dict[str, Any]:
+    """Trains, and leaves every result in `folder`. Raises Interrupted after a signal, with the results written."""
+    prior, data, trainer, callbacks, cfg, done = experiment
+    before = results_before(folder) if done is not None else {}
+    rule = before.get("stopped_by", "max_steps")
+    if done is not None and (done >= trainer.max_steps or rule not in ("max_steps", "interrupt")):
+        more = "a larger trainer.max_steps makes it go on" if rule == "max_steps" else f"{rule} has stopped it"
+        log.info("The run in %s is complete after %d steps; %s.", folder, done, more)
+        return before
+    save_configuration(cfg, folder, resolve=True)
+    # TensorBoard's logger would add an empty hparams.yaml; this file is there already.
+    trainer.logger.NAME_HPARAMS_FILE = "config.yaml"  # pyright: ignore[reportAttributeAccessIssue, reportOptionalMemberAccess]
+    describe(prior, data, trainer)
+    if cfg.hole_kind != "auto":
+        log.info("The hole is up to %.0f pixels deep: hole_kind=%s.", depth(data.sample.mask), cfg.hole_kind)
+    if prior.texture is not None:
+        count = len(prior.texture.holes)
+        log.info("%s in an even texture, to be continued.", "1 hole lies" if count == 1 else f"{count} holes lie")
+    warn_of_the_unreached(callbacks, cfg, data.sample)
+    if prior.fill is not None:
+        find_colours(experiment, folder)
+    if done is not None:
+        log.info("The run goes on after step %d of %d.", done, trainer.max_steps)
+    interruption = only(callbacks, Interruption)
+    try:
+        trainer.fit(prior, datamodule=data, ckpt_path=folder / LAST if done else None, weights_only=True)
+    finally:
+        interruption.restore()
+    metrics = only(callbacks, Results).metrics
+    log.info(table(metrics, only(callbacks, Results).file))
+    if (said := only(callbacks, BackTracking).diverged) is not None:
+        raise Refused(f"{said}; the results are of the last good weights; lower optimizer.lr={cfg.optimizer.lr}")
+    if interruption.received is not None:
+        said = f"the results of {metrics['steps']} steps are written; resume={folder} goes on"
+        raise Interrupted(interruption.received, said)
+    return metrics
+
+
+def find_colours(experiment: Experiment, folder: Path) -> None:
+    """The runs that `dip.fill` needs first, in folders within `folder`/fill, where a later call finds them."""
+    prior, _, _, callbacks, cfg, done = experiment
+    assert prior.fill is not None
+    results, within = only(callbacks, Results), folder / "fill"
+    small = coarse(cfg, prior.fill)
+    log.info("First the colours of large holes, by runs on the reduced picture.")
+    started = time.monotonic()
+    try:
+        with torch.random.fork_rng():  # so that the run itself draws the same numbers when it finds them done
+            found = restore_members(small, within, construct(small, "data"), begun(within, done is not None))
+    except Interrupted as interrupted:
+        for file in within.glob("inpainted.*"):  # what there is after Ctrl-C
+            results.write(open_picture(file, "resume"), folder)
+            write(folder / "metrics.json", (within / "metrics.json").read_text())
+        said = f"the colours of large holes are not found yet; resume={folder} goes on"
+        raise Interrupted(interrupted.received, said) from None
+    finally:
+        results.seconds_before = time.monotonic() - started
+    prior.fill.keep_to(found.outputs)
+
+
+def coarse(cfg: DictConfig, fill: CoarseFill) -> DictConfig:
+    """The configuration of the runs that find the colours; no stop, no texture, no pictures on the way.
+
+    A network with a depth looks as far as it did, with a level less for each time that the sides are halved.
+    """
+    cfg = cfg.copy()
+    cfg.members, cfg.fill, cfg.texture, cfg.stopping, cfg.resume = fill.members, None, None, None, None
+    cfg.data.max_side = fill.max_side
+    cfg.trainer.max_steps = max(round(fill.share * cfg.trainer.max_steps), 1)
+    if "depth" in cfg.model:
+        cfg.model.depth = max(cfg.model.depth - round(math.log2(fill.reduction)), 1)
+    cfg.output.path = None
+    for name in ("images", "animation", "supervision"):
+        cfg.callbacks[name] = None
+    return cfg
+
+
+def results_before(folder: Path) -> dict[str, Any]:
+    written = folder / "metrics.json"
+    return json.loads(written.read_text()) if written.exists() else {}
+
+
+def describe(prior: DeepImagePrior, data: SingleSample, trainer: pl.Trainer) -> None:
+    _, channels, height, width = data.sample.target.shape
+    log.info(
+        "%dx%d, %s, hole %.1f %%; %s with %s parameters; %s, %s; results in %s",
+        width,
+        height,
+        "grey" if channels == 1 else f"{channels} channels",
+        100 * (1 - data.sample.mask.mean().item()),
+        type(prior.model).__name__,
+        f"{sum(parameter.numel() for parameter in prior.model.parameters()):,}",
+        trainer.strategy.root_device,
+        trainer.precision,
+        trainer.default_root_dir,
+    )
+    if data.sample.mask.shape != data.damaged.mask.shape:
+        left, top, right, bottom = data.box
+        log.info(
+            "of %dx%d pixels, the %dx%d from (%d, %d) on are drawn, at %dx%d; see data.crop and data.max_side",
+            *(*data.damaged.picture.size, right - left, bottom - top, left, top, width, height),
+        )
+    if height * width > LARGE:
+        log.warning("%.1f megapixels: time and memory grow with them; data.max_side bounds them", height * width / 1e6)
+
+
+def warn_of_the_unreached(callbacks: list[pl.Callback], cfg: DictConfig, sample: Sample) -> None:
+    hole = ~sample.mask.bool()
+    for callback in callbacks:
+        if isinstance(callback, Supervision) and (hole & ~callback.reached).any():
+            log.warning(
+                "%.1f %% of the hole is beyond the reach of all known pixels (supervision.png): nothing corrects what "
+                "the network draws there; %s reaches all of it",
+                100 * (hole & ~callback.reached).sum() / hole.sum(),
+                " or ".join(smallest_cures(cfg, sample)) or "a network that looks further",
+            )
+
+
+def smallest_cures(cfg: DictConfig, sample: Sample) -> Iterator[str]:
+    """Each key of the network that alone can make it reach the whole hole, with the smallest value that does."""
+    for key, values in (("depth", range(2, 11)), ("decoder_kernel", range(3, 22, 2))):
+        for value in values if key in cfg.model else ():
+            other = cfg.copy()
+            # How far a network looks does not depend on how many features it has.
+            other.model = {**cfg.model, key: value} | ({"widths": [1]} if "widths" in cfg.model else {})
+            try:
+                with torch.random.fork_rng(devices=[]):  # so that the run itself draws the same numbers as ever
+                    model = construct(other, "model", size=sample.mask.shape[-2:], in_channels=1, out_channels=1)
+            except ValueError:
+                break  # a depth that the picture is too small for
+            found = reached(model, torch.zeros_like(sample.mask), sample.mask)
+            if (found | sample.mask.bool()).all():
+                yield f"model.{key}={value}"
+                break
+
+
+def only(callbacks: list[pl.Callback], kind: type[Any]) -> Any:
+    (callback,) = [callback for callback in callbacks if isinstance(callback, kind)]
+    return callback
+
+
+def table(metrics: dict[str, Any], result: Path) -> str:
+    """What a person wants to know at the end, in a few lines."""
+    lines = [
+        f"{metrics['steps']} steps in {metrics['seconds']:.0f} s",
+        f"known pixels  {metrics['psnr_known']:6.2f} dB",
+    ]
+    if "baseline" in metrics:
+        ours, theirs = metrics["psnr_hole"], metrics["baseline"]["psnr_hole"]
+        lines += [
+            f"hole          {ours:6.2f} dB   SSIM {metrics['ssim_hole']:.3f}",
+            f"  biharmonic  {theirs:6.2f} dB   SSIM {metrics['baseline']['ssim_hole']:.3f}",
+        ]
+        if not ours > theirs:
+            lines.append("Biharmonic inpainting is nearer to the truth here than this run.")
+    elif metrics.get("psnr_held_out", math.inf) < metrics.get("psnr_held_out_biharmonic", -math.inf):
+        ours, theirs = metrics["psnr_held_out"], metrics["psnr_held_out_biharmonic"]
+        lines.append(
+            f"Biharmonic inpainting does better on the known pixels held out, {theirs:.1f} to {ours:.1f} dB, and so "
+            "perhaps in the hole."
+        )
+    return "\n".join([*lines, str(result)])
