@@ -11,15 +11,18 @@ text; holes has a region of some size and shape in each. The second call into a 
 import argparse
 import csv
 import json
+import os
+import signal
 import statistics
 import sys
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import redirect_stderr, redirect_stdout
 from functools import partial
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
 from tempfile import mkdtemp
+from threading import Thread
 from typing import Any, NamedTuple
 
 import torch
@@ -224,6 +227,19 @@ SUITES: dict[str, Suite] = {
 }
 
 
+def end_with_parent() -> None:
+    """Ends this process when the one that has started it is gone, however that has ended."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches both; the parent says what it means
+    parent = parent_process()
+    assert parent is not None
+
+    def wait() -> None:
+        parent.join()
+        os._exit(1)
+
+    Thread(target=wait, daemon=True).start()
+
+
 def evaluate(case: Case, folder: Path, threads: int) -> str | None:
     """Runs the case and leaves `folder`/name, whole or not at all; what went wrong, which said.txt has in full."""
     torch.set_num_threads(threads)
@@ -420,12 +436,15 @@ def main() -> None:
     missing = [case for case in everything if not (arguments.folder / case.name).exists()]
     threads = max(1, torch.get_num_threads() // arguments.processes)
     failed = False
-    with get_context("spawn").Pool(arguments.processes, maxtasksperchild=1) as pool:
-        runs = pool.imap_unordered(partial(evaluate, folder=arguments.folder, threads=threads), missing)
-        for error in tqdm(runs, total=len(missing), desc="Evaluating", unit="run"):
-            if error is not None:
-                failed = True
-                print(error, file=sys.stderr)
+    try:
+        with get_context("spawn").Pool(arguments.processes, end_with_parent, maxtasksperchild=1) as pool:
+            runs = pool.imap_unordered(partial(evaluate, folder=arguments.folder, threads=threads), missing)
+            for error in tqdm(runs, total=len(missing), desc="Evaluating", unit="run"):
+                if error is not None:
+                    failed = True
+                    print(error, file=sys.stderr)
+    except KeyboardInterrupt:
+        parser.exit(130, "interrupted; the same command goes on with the runs that are missing\n")
     rows = [row(case, arguments.folder) for case in everything if (arguments.folder / case.name).exists()]
     if rows:
         write(rows, f"python scripts/evaluate.py {' '.join(sys.argv[1:])}", arguments.folder)

@@ -1,8 +1,12 @@
 import csv
 import importlib.util
 import json
+import os
+import select
+import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -26,11 +30,37 @@ def evaluate(tmp_path, photograph, mask):
     photograph.rename(pictures / "tiny.png")
     mask.rename(pictures / "tiny_mask.png")
 
-    def run(*arguments):
+    def run(*arguments, start=subprocess.run):
         command = [sys.executable, SCRIPT, tmp_path / "runs", "--pictures", pictures, *arguments]
-        return subprocess.run(command, capture_output=True, text=True, check=False)
+        return start(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
     return run
+
+
+def worker_of(process, folder):
+    """The number of the process that does the runs, once one has begun in `folder`."""
+    while process.poll() is None:
+        if list(folder.glob("*/said.txt")):
+            for child in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split():
+                if "spawn_main" in Path(f"/proc/{child}/cmdline").read_text():
+                    return int(child)
+    raise AssertionError(process.stderr.read())
+
+
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGKILL])
+def test_no_run_outlives_the_script(evaluate, tmp_path, sent):
+    long = [*TINY, "trainer.max_steps=10000000"]
+    with evaluate("--suites", "holes", *long, start=partial(subprocess.Popen, start_new_session=True)) as process:
+        worker = os.pidfd_open(worker_of(process, tmp_path / "runs" / "holes" / "tiny"))
+        process.send_signal(sent)
+        ended, _, _ = select.select([worker], [], [], 60)
+        os.close(worker)
+        if sent == signal.SIGINT:
+            said = process.stderr.read()
+            assert said.splitlines()[-1] == "interrupted; the same command goes on with the runs that are missing"
+            assert "Traceback" not in said
+            assert process.wait() == 130
+    assert ended
 
 
 @pytest.fixture(scope="module")
