@@ -98,7 +98,8 @@ class DeepImagePrior(LightningModule):
     def begin_texture(self, optimizer: torch.optim.Optimizer) -> None:
         """From now on the hole gets texture. The input's noise stays as it is: it is what the texture is made of."""
         assert self.texture is not None
-        self.texture.begin(self.draw())
+        smooth = self.draw()
+        self.texture.begin(smooth if self.fill is None else self.fill.painted(smooth))
         self.input.keep_noise()
         optimizer.state.clear()
         if self.texture.input_lr is not None:

@@ -19,7 +19,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from PIL import Image
 
-from dip import batch
+from dip import batch, regions
 from dip.averages import deviation
 from dip.callbacks import BackTracking, Interruption, Results, Supervision, uncertain
 from dip.checkpoints import LAST
@@ -394,7 +394,7 @@ def repair(experiment: Experiment, folder: Path) -> dict[str, Any]:
 
 def find_colours(experiment: Experiment, folder: Path) -> None:
     """The runs that `dip.fill` needs first, in folders within `folder`/fill, where a later call finds them."""
-    prior, _, _, callbacks, cfg, done = experiment
+    prior, data, _, callbacks, cfg, done = experiment
     assert prior.fill is not None
     results, within = only(callbacks, Results), folder / "fill"
     small = coarse(cfg, prior.fill)
@@ -411,7 +411,10 @@ def find_colours(experiment: Experiment, folder: Path) -> None:
         raise Interrupted(interrupted.received, said) from None
     finally:
         results.seconds_before = time.monotonic() - started
-    prior.fill.keep_to(found.outputs)
+    target, mask = data.sample.target, data.sample.mask
+    height, width = mask.shape[-2:]
+    enlarged = regions.enlarged(found.outputs.mean(dim=0, keepdim=True), (height, width))
+    prior.fill.keep_to(found.outputs, regions.feathered(enlarged, target, mask, prior.fill.reduction))
 
 
 def coarse(cfg: DictConfig, fill: CoarseFill) -> DictConfig:
