@@ -50,7 +50,9 @@ def worker_of(process, folder):
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGKILL])
 def test_no_run_outlives_the_script(evaluate, tmp_path, sent):
     long = [*TINY, "trainer.max_steps=10000000"]
-    with evaluate("--suites", "holes", *long, start=partial(subprocess.Popen, start_new_session=True)) as process:
+    # A process that was started in the background may have been told to ignore Ctrl-C.
+    heard = partial(subprocess.Popen, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
+    with evaluate("--suites", "holes", *long, start=heard) as process:
         worker = os.pidfd_open(worker_of(process, tmp_path / "runs" / "holes" / "tiny"))
         process.send_signal(sent)
         ended, _, _ = select.select([worker], [], [], 60)
