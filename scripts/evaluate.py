@@ -98,20 +98,20 @@ class Oracle(Callback):
         if isinstance(pl_module, DeepImagePrior) and isinstance(pl_module.average, OutputAverage):
             sample = trainer.datamodule.sample  # pyright: ignore[reportAttributeAccessIssue]
             with at_its_best(trainer, pl_module):
-                self.rank_correlation = rank_correlation(pl_module, sample)
+                uncertain = pl_module.deviation()
+                assert uncertain is not None
+                self.rank_correlation = rank_correlation(uncertain.cpu(), pl_module.draw().cpu().clamp(0, 1), sample)
 
 
-def rank_correlation(prior: DeepImagePrior, sample: Sample) -> float | None:
-    """Spearman's, over the hole's pixels, of how uncertain the prior is and the result's absolute error.
+def rank_correlation(uncertain: Tensor, output: Tensor, sample: Sample) -> float | None:
+    """Spearman's, over the hole's pixels, of the uncertainty (1, 1, H, W) and the output's (1, C, H, W) absolute error.
 
     None where one of them is the same everywhere.
     """
-    uncertain = prior.deviation()
     assert sample.truth is not None
-    assert uncertain is not None
     hole = ~sample.mask.bool()
-    error = (prior.draw().cpu().clamp(0, 1) - sample.truth).abs().mean(dim=1, keepdim=True)
-    deviation, error = (values.cpu()[hole] for values in (uncertain, error))
+    error = (output - sample.truth).abs().mean(dim=1, keepdim=True)
+    deviation, error = uncertain[hole], error[hole]
     if any(values.min() == values.max() for values in (deviation, error)):
         return None
     return round(float(spearmanr(deviation, error).statistic), 4)  # pyright: ignore[reportAttributeAccessIssue]

@@ -14,7 +14,6 @@ import torch
 from conftest import REPOSITORY, TINY
 from hydra import compose, initialize_config_dir
 
-from dip.averages import OutputAverage
 from dip.data import Sample
 from dip.experiment import build
 from dip.repair import repair
@@ -140,13 +139,12 @@ def test_what_every_rule_would_score_is_recorded_and_the_run_does_not_notice(eva
 def test_the_rank_correlation_is_that_of_deviation_and_error_in_the_hole(evaluation):
     truth, mask = torch.full((1, 3, 8, 8), 0.5), torch.ones(1, 1, 8, 8)
     mask[..., 2:6, 2:6] = 0
-    average = OutputAverage(truth, max_steps=10, decay=0.9, burn_in_share=0)
     error = 0.4 * torch.rand(1, 1, 8, 8, generator=torch.Generator().manual_seed(0))
-    average.mean = truth + torch.where(mask == 1, 0.2, error)
+    output = truth + torch.where(mask == 1, 0.2, error)
     sample = Sample(truth * mask, mask, truth)
-    for variance, expected in ((error**3, 1), (1 - error, -1), (torch.ones_like(error), None)):
-        average.variance = torch.where(mask == 1, torch.rand(8, 8), variance).expand_as(truth)
-        assert evaluation.rank_correlation(average, sample) == expected
+    for inside, expected in ((error**3, 1), (1 - error, -1), (torch.ones_like(error), None)):
+        uncertain = torch.where(mask == 1, torch.rand(8, 8), inside)
+        assert evaluation.rank_correlation(uncertain, output, sample) == expected
 
 
 def test_what_a_run_does_not_know_is_a_dash_in_the_table_and_no_part_of_a_mean(evaluation):
