@@ -1,6 +1,6 @@
 """Replays every rule that stops a run on the curves of an evaluation, and writes what each would have resulted in.
 
-    python scripts/evaluate.py outputs/evaluate/rules stopping.patience_steps=100000 stopping.refit_share=0 texture=none
+    python scripts/evaluate.py outputs/evaluate/rules stopping.patience_steps=100000 stopping.refit_share=0
     python scripts/compare_rules.py outputs/evaluate/rules --patience 100,300,1000
 
 The first command makes runs that go on to trainer.max_steps. All rules are replayed on the same curves, so that none
@@ -48,9 +48,7 @@ def read(path: Path) -> Iterator[Run]:
     for run in found["runs"]:
         scores = {name: own for name, own in run["scores"].items() if own}
         if len({own[-1][0] for own in scores.values()}) > 1:
-            raise ValueError(
-                f"{path.parent} learned what was held out; evaluate anew with stopping.refit_share=0 texture=none"
-            )
+            raise ValueError(f"{path.parent} learned what was held out; evaluate anew with stopping.refit_share=0")
         yield Run(case, found["hole_kind"], dict(run["curve"]), scores)
 
 

@@ -27,11 +27,11 @@ GRAPH = {
     "averages": set(),
     "texture": {"regions"},
     "fill": {"averages", "regions", "texture"},
-    "module": {"averages", "data", "fill", "inputs", "texture"},
+    "module": {"averages", "data", "fill", "inputs"},
     "callbacks": {"files", "data", "formats", "images", "metrics", "module", "stopping", "texture"},
     "checkpoints": {"files", "callbacks", "data"},
     "validation": set(),
-    "stopping": {"data", "metrics", "module", "validation"},
+    "stopping": {"data", "metrics", "validation"},
     "resume": set(),
     "schema": set(),
     "sweeps": {"command", "files", "schema"},
@@ -39,7 +39,7 @@ GRAPH = {
     "report": {"files", "plots"},
     "command": {"report"},
     "experiment": {
-        *{"callbacks", "checkpoints", "data", "module", "regions", "stopping", "supervision", "texture"},
+        *{"callbacks", "checkpoints", "data", "module", "regions", "supervision"},
     },
     "repair": {
         *{"averages", "batch", "callbacks", "checkpoints", "command", "data", "experiment", "files", "fill", "formats"},

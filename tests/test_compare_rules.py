@@ -98,6 +98,6 @@ def test_runs_on_which_no_rule_can_be_replayed_are_refused(script, tmp_path, mon
     said = [refusal(script, monkeypatch, capsys, folder) for folder in folders[:3]]
     assert "none holds no evaluation with scores of rules" in said[0]
     assert "seed_0 was stopped by held_out; evaluate anew with stopping.patience_steps=100000" in said[1]
-    assert "seed_0 learned what was held out; evaluate anew with stopping.refit_share=0 texture=none" in said[2]
+    assert "seed_0 learned what was held out; evaluate anew with stopping.refit_share=0" in said[2]
     patience = refusal(script, monkeypatch, capsys, folders[3], "--patience", "5")
     assert "stopping.every_steps=10 and stopping.patience_steps=5" in patience

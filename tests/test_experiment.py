@@ -14,12 +14,11 @@ from PIL import Image
 from pytorch_lightning import Callback
 
 from dip import regions
-from dip.callbacks import Interruption, Langevin, WeightJitter
+from dip.callbacks import Interruption, Langevin, Results, WeightJitter
 from dip.command import Interrupted, Refused
 from dip.experiment import build, precision
 from dip.images import to_pil
 from dip.repair import find_colours, only, repair, restore, restore_region
-from dip.stopping import rules
 
 # Each key of every choice that makes the training step, with a value that is not its tiny default.
 INPUT = {"noise": "0.3", "learned": "true", "lr": "0.5"}
@@ -74,17 +73,14 @@ KNOBS = {
     "penalty=total_variation": {"weight": "0.1", "isotropic": "false"},
     "penalty=colour_range": {"weight": "9", "blur_sd": "2"},
     "fill=coarse": {"weight": "9", "members": "3", "reduction": "2", "share": "0.25"},
-    "texture=patches": {
-        "weight": "0.9",
-        "share": "0.25",
+    "texture=quilting": {
+        "contrast": "0.5",
         "variety_below": "0",
         "kurtosis_below": "0",
-        "patch": "2",
-        "filters": "5",
-        "samples": "3",
-        "scales": "2",
+        "block": "3",
+        "overlap": "2",
         "blur_sd": "2",
-        "input_lr": "0.5",
+        "colour_weight": "0",
     },
     "optimizer=adam": ADAM,
     "optimizer=adamw": ADAM,
@@ -110,8 +106,8 @@ BESIDE = {
     "optimizer=lbfgs": ["optimizer.max_iter=4"],
     "penalty=colour_range": ["hole_kind=large", "penalty.blur_sd=1"],
     "fill=coarse": ["hole_kind=large", "data.grow_hole=5", "fill.members=2"],
-    "texture=patches": [
-        *("hole_kind=large", "texture.patch=3", "texture.scales=1"),
+    "texture=quilting": [
+        *("hole_kind=large", "texture.block=4", "texture.overlap=1", "texture.blur_sd=1"),
         *("texture.variety_below=100", "texture.kurtosis_below=100"),
     ],
     "input=picture scale": ["input.noise_channels=1"],
@@ -141,13 +137,12 @@ def losses(config, tmp_path):
             find_colours(experiment, Path(mkdtemp(dir=tmp_path)))
         recorder = Losses()
         turning = [callback for callback in experiment.callbacks if isinstance(callback, WeightJitter | Langevin)]
-        if experiment.prior.texture is not None:
-            turning += rules(experiment.trainer)
         experiment.trainer.callbacks = [*turning, recorder]
         experiment.trainer.fit(experiment.prior, datamodule=experiment.data)
-        if experiment.prior.average is not None:  # it changes no loss, but what the run results in
-            return [*recorder.losses, experiment.prior.draw().mean().item()]
-        return recorder.losses
+        drawn = experiment.prior.draw()  # averages and texture change no loss, but what the run results in
+        if (texture := only(experiment.callbacks, Results).texture) is not None:
+            drawn = texture(drawn)
+        return [*recorder.losses, drawn.mean().item()]
 
     return run
 
@@ -160,7 +155,7 @@ def turned(choice, key):
 @pytest.mark.parametrize(
     ("choice", "key", "value"), [(choice, key, value) for choice, keys in KNOBS.items() for key, value in keys.items()]
 )
-def test_every_knob_changes_the_loss_curve(losses, choice, key, value):
+def test_every_knob_changes_the_loss_curve_or_the_result(losses, choice, key, value):
     beside = BESIDE.get(choice, []) + BESIDE.get(f"{choice} {key}", [])
     base = [*([choice] if "=" in choice else []), *beside, "trainer.max_steps=4"]
     assert losses(*base, f"{turned(choice, key)}={value}") != losses(*base)
@@ -180,6 +175,7 @@ ELSEWHERE = {
     "model.activation_checkpointing",  # memory: below and test_unet
     "input.reduction",  # only a deep decoder takes another size: test_nets
     "name",  # the folder: test_command
+    "texture.patch",  # which holes get texture: test_texture
     "optimizer.fused",  # speed
     "resume",  # test_resume
     "trainer.accelerator",  # the machine

@@ -113,10 +113,7 @@ def assert_same(ours, theirs):
             "callbacks.weight_jitter.share=2",
         ],
         ["model=skip", "input=fourier", "input.learned=true", "input.lr=0.001", "optimizer=adamw"],
-        [
-            *("hole_kind=large", "texture.share=0.8", "texture.patch=3", "penalty.blur_sd=2"),
-            *("texture.variety_below=100", "texture.kurtosis_below=100"),
-        ],
+        ["hole_kind=large", "penalty.blur_sd=2"],
     ],
     ids=" ".join,
 )

@@ -27,7 +27,7 @@ from dip.files import write
 from dip.metrics import biharmonic, psnr, ssim, texture_distance
 from dip.module import DeepImagePrior
 from dip.stopping import at_its_best, copied, rules
-from dip.texture import PatchTexture
+from dip.texture import Quilting
 
 log = logging.getLogger(__name__)
 # What asks a run to end; Windows has no SIGUSR1.
@@ -236,9 +236,6 @@ class CudaGraph(Callback):
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Sample, batch_idx: int) -> None:
         assert isinstance(pl_module, DeepImagePrior)
-        if pl_module.texture is not None and pl_module.texture.begun:
-            self.tried = True
-            self.release(pl_module)  # the captured step knows of no texture
         if self.tried or batch.target.device.type != "cuda":
             return
         self.tried = True
@@ -436,12 +433,14 @@ def stopped_by(trainer: Trainer) -> str:
 class Results(Callback):
     """Pictures and `metrics.json` in the run's folder; `metrics` is what that file holds, and `output` the raw picture.
 
+    `texture`, set before training, gives holes theirs.
     The pictures are what the checkpoint stands for: drawn after the last update and without the input's noise, or the
     average of the run.
     path: where the repaired picture goes as well, in the format of its ending; without `overwrite` no file is replaced.
     """
 
     output: Tensor
+    texture: Quilting | None = None
     seconds_before = 0.0  # what the run took until the checkpoint that it goes on from
 
     def __init__(self, path: str | None, overwrite: bool):
@@ -481,18 +480,21 @@ class Results(Callback):
         }
         for rule in rules(trainer):
             run |= rule.metrics()
-        texture = pl_module.texture
-        smooth = texture.fill.cpu() if isinstance(texture, PatchTexture) and texture.begun else None
-        data: SingleSample = trainer.datamodule  # pyright: ignore[reportAttributeAccessIssue]
-        self.leave(data, output, Path(trainer.default_root_dir), run, smooth)
+        self.leave(trainer.datamodule, output, Path(trainer.default_root_dir), run)  # pyright: ignore[reportAttributeAccessIssue]
 
-    def leave(
-        self, data: SingleSample, output: Tensor, folder: Path, run: dict[str, Any], smooth: Tensor | None = None
-    ) -> None:
+    def leave(self, data: SingleSample, output: Tensor, folder: Path, run: dict[str, Any]) -> None:
         """All files of a result. output: (1, C, H, W), at the sample's size; run: what is known of how it was reached.
 
-        smooth: the output before its holes got texture.
+        Where a hole gets texture, the output as it was is a result too, and all else is of the one with texture.
         """
+        smooth = None
+        if self.texture is not None and self.texture.holes:
+            smooth, output = output, self.texture(output)
+            count = len(self.texture.holes)
+            log.info(
+                "%s in an even texture, which goes on there; before_texture.png is without it.",
+                "1 hole lies" if count == 1 else f"{count} holes lie",
+            )
         self.output, sample, full = output, data.sample, data.enlarged(output)
         self.write(data.restored(output), folder)
         drawn = {"region": list(data.box), "drawn_at": list(reversed(output.shape[-2:]))}

@@ -24,9 +24,7 @@ from dip.checkpoints import LAST, WholeFiles, fingerprint, read
 from dip.data import Sample, SingleSample
 from dip.module import DeepImagePrior
 from dip.regions import kinds
-from dip.stopping import HeldOut, Stopping
 from dip.supervision import reached
-from dip.texture import PatchTexture
 
 
 class Experiment(NamedTuple):
@@ -94,17 +92,13 @@ def build(cfg: DictConfig, folder: Path, data: SingleSample | None = None, go_on
     picture_input = construct(cfg, "input", size=size, target=target, mask=data.sample.fitted)
     channels = {"in_channels": picture_input().shape[1], "out_channels": target.shape[1]}
     model = construct(cfg, "model", size=size, **channels)
-    fill = construct(cfg, "fill", target=target, mask=data.sample.mask)
-    texture = construct(cfg, "texture", target=target, mask=data.sample.mask)
-    check_texture(texture, stopping)
     prior = DeepImagePrior(
         model,
         picture_input,
         loss=construct(cfg, "loss"),
         optimizer=construct(cfg, "optimizer"),
         penalty=construct(cfg, "penalty", target=target, mask=data.sample.fitted),
-        fill=fill,
-        texture=texture,
+        fill=construct(cfg, "fill", target=target, mask=data.sample.mask),
         scheduler=construct(cfg, "scheduler"),
         average=construct(
             cfg, "average", model=model, input=picture_input, target=target, max_steps=cfg.trainer.max_steps
@@ -120,6 +114,7 @@ def build(cfg: DictConfig, folder: Path, data: SingleSample | None = None, go_on
             callback.reached = reach(prior, data.sample)
         if isinstance(callback, Results):
             callback.check(data.damaged.picture)
+            callback.texture = construct(cfg, "texture", target=target, mask=data.sample.mask)
     done = steps_done(prior, data.sample, folder) if go_on else None
     cfg = cfg.copy()
     cfg.trainer.precision = precision(cfg.trainer.precision, cfg.trainer.accelerator)
@@ -247,15 +242,6 @@ def check_loss(prior: DeepImagePrior, sample: Sample) -> None:
             "it must keep the size"
         )
     prior.loss(output, target, sample.mask)
-
-
-def check_texture(texture: PatchTexture | None, stopping: Stopping | None) -> None:
-    """Raises ValueError where a hole is to get texture and nothing says when."""
-    if texture is not None and texture.weight > 0 and not isinstance(stopping, HeldOut):
-        raise ValueError(
-            f"texture.weight={texture.weight}, but a hole gets texture when stopping=held_out sees it filled; "
-            "set texture=none, or stopping=held_out"
-        )
 
 
 def check_optimizer(prior: DeepImagePrior) -> None:

@@ -23,7 +23,6 @@ class CoarseFill(nn.Module):
     """
 
     colours: Tensor
-    enlarged: Tensor
     deviation: Tensor
     inside: Tensor
     share_inside: Tensor
@@ -47,7 +46,7 @@ class CoarseFill(nn.Module):
         self.register_buffer("inside", torch.zeros_like(mask), persistent=False)
         for hole in deep_holes(mask == 0, DEEP) if weight > 0 else ():
             self.inside += hole
-        for name in ("colours", "enlarged", "deviation", "share_inside", "rows", "columns"):
+        for name in ("colours", "deviation", "share_inside", "rows", "columns"):
             self.register_buffer(name, torch.zeros_like(target), persistent=False)  # until they are found
         height, width = mask.shape[-2:]
         self.max_side = max(ceil((height * width) ** 0.5 / reduction), 8)
@@ -55,23 +54,19 @@ class CoarseFill(nn.Module):
         self.holds = bool(self.inside.any() and reduced.mean() > mask.mean() / 2)
         self.found = False
 
-    def keep_to(self, drawn: Tensor, enlarged: Tensor) -> None:
-        """From now on it counts. drawn: (N, C, h, w), what each run has drawn; enlarged: (1, C, H, W), their mean.
+    def keep_to(self, drawn: Tensor) -> None:
+        """From now on it counts. drawn: (N, C, h, w), what each run has drawn.
 
         Their standard deviation stays in `deviation`, (1, 1, H, W).
         """
         height, width = self.inside.shape[-2:]
         self.found = True
-        self.colours, self.enlarged = drawn.mean(dim=0, keepdim=True), enlarged
+        self.colours = drawn.mean(dim=0, keepdim=True)
         spread = deviation(drawn.var(dim=0, correction=0, keepdim=True))
         self.deviation = F.interpolate(spread, size=(height, width), mode="bilinear") * self.inside
         # As matrices, since not every device knows a deterministic gradient of the pooling.
         self.rows, self.columns = averaging(height, drawn.shape[-2]), averaging(width, drawn.shape[-1])
         self.share_inside = self.reduced(self.inside)
-
-    def painted(self, picture: Tensor) -> Tensor:
-        """The picture, (1, C, H, W), with its large holes in the colours that were found."""
-        return torch.where(self.inside > 0, self.enlarged, picture)
 
     def reduced(self, picture: Tensor) -> Tensor:
         return self.rows @ picture @ self.columns.T

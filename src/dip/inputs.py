@@ -31,17 +31,8 @@ class Input(nn.Module):
     def forward(self) -> Tensor:
         if self.training and self.noise > 0:
             # Not randn_like: in channels-last order PyTorch draws nine times slower on a CPU.
-            return self.picture + self.drawn()
+            return self.picture + self.noise * torch.randn(self.picture.shape, device=self.picture.device)
         return self.picture
-
-    def drawn(self) -> Tensor:
-        return self.noise * torch.randn(self.picture.shape, device=self.picture.device)
-
-    @torch.no_grad()
-    def keep_noise(self) -> None:
-        """Draws the noise once more, to stay."""
-        self.picture += self.drawn()
-        self.noise = 0.0
 
 
 class Noise(Input):

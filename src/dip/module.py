@@ -12,7 +12,6 @@ from dip.averages import Average, OutputAverage, draw
 from dip.data import Sample
 from dip.fill import CoarseFill
 from dip.inputs import Input
-from dip.texture import PatchTexture
 
 
 class DeepImagePrior(LightningModule):
@@ -20,9 +19,8 @@ class DeepImagePrior(LightningModule):
 
     model: (1, C', H, W) -> (1, C, H, W), any network; input: () -> (1, C', H, W);
     loss: (output, target, mask) -> scalar; optimizer: parameters -> torch optimizer.
-    penalty: output -> scalar, what is added to the loss; fill: what is added until `begin_texture`, if a hole is large
-    and once it knows its colours; texture: what is added from `begin_texture` on, if any hole
-    gets it; scheduler: optimizer -> the schedule of its learning rate.
+    penalty: output -> scalar, what is added to the loss; fill: what is added as well, if a hole is large and once it
+    knows its colours; scheduler: optimizer -> the schedule of its learning rate.
     average: what makes one picture of the run's outputs or weights, a module of `dip.averages`; without one the result
     is what the last weights draw. frozen: classes of layers, by name, that are not trained. Raises ValueError for one
     that the network does not have.
@@ -36,7 +34,6 @@ class DeepImagePrior(LightningModule):
         optimizer: Callable[[Iterable[nn.Parameter] | list[dict[str, Any]]], torch.optim.Optimizer],
         penalty: Callable[[Tensor], Tensor] | None = None,
         fill: CoarseFill | None = None,
-        texture: PatchTexture | None = None,
         scheduler: Callable[[torch.optim.Optimizer], torch.optim.lr_scheduler.LRScheduler] | None = None,
         average: Average | None = None,
         frozen: Sequence[str] = (),
@@ -49,7 +46,6 @@ class DeepImagePrior(LightningModule):
         self.optimizer = optimizer
         self.penalty = penalty
         self.fill = fill if fill is not None and fill.holds else None
-        self.texture = texture if texture is not None and texture.holes else None
         self.scheduler = scheduler
         self.average = average
         if isinstance(average, nn.Module):
@@ -82,9 +78,7 @@ class DeepImagePrior(LightningModule):
         loss = self.loss(output, target, mask)
         if self.penalty is not None:
             loss = loss + self.penalty(output)
-        if self.texture is not None and self.texture.begun:
-            loss = loss + self.texture(output)
-        elif self.fill is not None and self.fill.found:
+        if self.fill is not None and self.fill.found:
             loss = loss + self.fill(output)
         return loss, output
 
@@ -95,23 +89,6 @@ class DeepImagePrior(LightningModule):
         picture = output if self.average is None else self.average.update(self.model, self.input, output)
         return {"loss": loss, "output": output, "picture": picture}
 
-    def begin_texture(self, optimizer: torch.optim.Optimizer) -> None:
-        """From now on the hole gets texture. The input's noise stays as it is: it is what the texture is made of."""
-        assert self.texture is not None
-        smooth = self.draw()
-        self.texture.begin(smooth if self.fill is None else self.fill.painted(smooth))
-        self.input.keep_noise()
-        optimizer.state.clear()
-        if self.texture.input_lr is not None:
-            for group in optimizer.param_groups[1:]:
-                group["lr"] = self.texture.input_lr
-
-    def go_on_with_texture(self) -> None:
-        """What of `begin_texture` no checkpoint holds."""
-        assert self.texture is not None
-        self.texture.begun = True
-        self.input.noise = 0.0
-
     def configure_optimizers(self) -> OptimizerConfig | OptimizerLRSchedulerConfig:
         optimizer = self.optimizer(self.trained())
         if self.scheduler is None:
@@ -119,15 +96,14 @@ class DeepImagePrior(LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": self.scheduler(optimizer), "interval": "step"}}
 
     def trained(self) -> list[nn.Parameter] | list[dict[str, Any]]:
-        """What the optimizer trains; in two groups where the input has, or will have, a learning rate of its own."""
+        """What the optimizer trains; in two groups where the input has a learning rate of its own."""
         network, picture = (
             [parameter for parameter in part.parameters() if parameter.requires_grad]
             for part in (self.model, self.input)
         )
-        raised = self.texture is not None and self.texture.input_lr is not None
-        if not picture or (self.input.lr is None and not raised):
+        if not picture or self.input.lr is None:
             return [*network, *picture]
-        return [{"params": network}, {"params": picture} | ({} if self.input.lr is None else {"lr": self.input.lr})]
+        return [{"params": network}, {"params": picture, "lr": self.input.lr}]
 
 
 def freeze(model: nn.Module, kind: str) -> None:

@@ -20,7 +20,7 @@ def lbfgs(parameters: Iterable[nn.Parameter | dict[str, Any]], **options: Any) -
     weights: list[nn.Parameter] = []
     for parameter in parameters:
         if isinstance(parameter, dict):
-            raise ValueError("L-BFGS has one learning rate for all; set input.lr=null and texture.input_lr=null")
+            raise ValueError("L-BFGS has one learning rate for all; set input.lr=null")
         parameter.register_post_accumulate_grad_hook(reorder)
         weights.append(parameter)
     return torch.optim.LBFGS(weights, **options)

@@ -19,7 +19,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from PIL import Image
 
-from dip import batch, regions
+from dip import batch
 from dip.averages import deviation
 from dip.callbacks import BackTracking, Interruption, Results, Supervision, uncertain
 from dip.checkpoints import LAST
@@ -266,6 +266,7 @@ def restore_members(
     """Each run has a folder of its own; their mean, as far as they have come, is in `folder`."""
     results = refusing(construct, cfg, "callbacks")["results"]
     refusing(results.check, data.damaged.picture)
+    results.texture = refusing(construct, cfg, "texture", target=data.sample.target, mask=data.sample.mask)
     save_configuration(cfg, folder)
     done: dict[str, Any] = {}
     outputs: list[torch.Tensor] = []
@@ -273,7 +274,7 @@ def restore_members(
     try:
         for number in range(cfg.members):
             within, member = folder / f"member_{number + 1}", cfg.copy()
-            member.members, member.output.path = 1, None
+            member.members, member.output.path, member.texture = 1, None, None
             member.seed = (cfg.seed * cfg.members + number) % 2**32  # no other seed has any of these
             experiment = refusing(build, member, within, None, begun(within, go_on))
             if watch is not None:
@@ -283,9 +284,6 @@ def restore_members(
                 done[within.name] = repair(experiment, within)
             finally:
                 outputs += kept(only(experiment.callbacks, Results), within / "output.pt")
-            if experiment.prior.texture is not None:
-                log.info("A mean of several textures would be none; one run is all.")
-                break
         complete = True
     except Interrupted as interrupted:
         said = f"{len(done)} of {cfg.members} runs are done; resume={folder} goes on"
@@ -329,10 +327,10 @@ def save_configuration(cfg: DictConfig, folder: Path, resolve: bool = False) -> 
     write(folder / "config.yaml", OmegaConf.to_yaml(cfg, resolve=resolve))
 
 
-def refusing(function: Callable[..., T], *arguments: Any) -> T:
+def refusing(function: Callable[..., T], *arguments: Any, **more: Any) -> T:
     """What the function returns; what it refuses is bad input, and not a fault."""
     try:
-        return function(*arguments)
+        return function(*arguments, **more)
     except ValueError as error:
         raise Refused(str(error)) from error
 
@@ -369,9 +367,6 @@ def repair(experiment: Experiment, folder: Path) -> dict[str, Any]:
     describe(prior, data, trainer)
     if cfg.hole_kind != "auto":
         log.info("The hole is up to %.0f pixels deep: hole_kind=%s.", depth(data.sample.mask), cfg.hole_kind)
-    if prior.texture is not None:
-        count = len(prior.texture.holes)
-        log.info("%s in an even texture, to be continued.", "1 hole lies" if count == 1 else f"{count} holes lie")
     warn_of_the_unreached(callbacks, cfg, data.sample)
     if prior.fill is not None:
         find_colours(experiment, folder)
@@ -394,7 +389,7 @@ def repair(experiment: Experiment, folder: Path) -> dict[str, Any]:
 
 def find_colours(experiment: Experiment, folder: Path) -> None:
     """The runs that `dip.fill` needs first, in folders within `folder`/fill, where a later call finds them."""
-    prior, data, _, callbacks, cfg, done = experiment
+    prior, _, _, callbacks, cfg, done = experiment
     assert prior.fill is not None
     results, within = only(callbacks, Results), folder / "fill"
     small = coarse(cfg, prior.fill)
@@ -411,10 +406,7 @@ def find_colours(experiment: Experiment, folder: Path) -> None:
         raise Interrupted(interrupted.received, said) from None
     finally:
         results.seconds_before = time.monotonic() - started
-    target, mask = data.sample.target, data.sample.mask
-    height, width = mask.shape[-2:]
-    enlarged = regions.enlarged(found.outputs.mean(dim=0, keepdim=True), (height, width))
-    prior.fill.keep_to(found.outputs, regions.feathered(enlarged, target, mask, prior.fill.reduction))
+    prior.fill.keep_to(found.outputs)
 
 
 def coarse(cfg: DictConfig, fill: CoarseFill) -> DictConfig:

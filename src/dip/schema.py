@@ -248,17 +248,15 @@ class CoarseFill(Target):
 
 
 @dataclass
-class PatchTexture(Target):
-    weight: float
-    share: float
+class Quilting(Target):
+    contrast: float
     variety_below: float
     kurtosis_below: float
     patch: int
-    filters: int
-    samples: int
-    scales: int
+    block: int
+    overlap: int
     blur_sd: float
-    input_lr: float | None
+    colour_weight: float
 
 
 @dataclass
@@ -532,7 +530,7 @@ def register() -> None:
         "total_variation": TotalVariation,
         "colour_range": ColourRange,
         "coarse_fill": CoarseFill,
-        "patch_texture": PatchTexture,
+        "quilting": Quilting,
         "adam": Adam,
         "sgd": Sgd,
         "lbfgs": Lbfgs,

@@ -12,7 +12,6 @@ from torch import Tensor
 
 from dip.data import Sample
 from dip.metrics import biharmonic, psnr
-from dip.module import DeepImagePrior
 from dip.validation import held_out
 
 log = logging.getLogger(__name__)
@@ -136,8 +135,7 @@ class HeldOut(Stopping):
     """The PSNR, in dB, of known pixels that the loss does not see, which lie as the hole does (`dip.validation`).
 
     share: of the known pixels that are held out; seed: of their places. At the end the run goes back to its best state
-    and learns all known pixels, for `refit_share` of `max_steps`; or for the share of `dip.texture`, where a hole gets
-    texture.
+    and learns all known pixels, for `refit_share` of `max_steps`.
     """
 
     name = "held_out"
@@ -164,17 +162,13 @@ class HeldOut(Stopping):
         return None if batch.held_out is None else psnr(picture, batch.target, batch.held_out)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        assert isinstance(pl_module, DeepImagePrior)
-        share = self.refit_share if pl_module.texture is None else pl_module.texture.share
-        self.refit_steps = round(share * trainer.max_steps)
+        self.refit_steps = round(self.refit_share * trainer.max_steps)
         sample: Sample = trainer.datamodule.sample  # pyright: ignore[reportAttributeAccessIssue]
         if sample.held_out is not None and trainer.global_step == 0:
             filled = biharmonic(sample.target * sample.fitted, sample.fitted)
             self.biharmonic = psnr(filled, sample.target, sample.held_out)
         if self.refit_from is not None:
             trainer.datamodule.hold_out(None)  # pyright: ignore[reportAttributeAccessIssue]
-            if pl_module.texture is not None:
-                pl_module.go_on_with_texture()
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Sample, batch_idx: int
@@ -196,10 +190,6 @@ class HeldOut(Stopping):
             pl_module.load_state_dict(self.best)
         self.best = None  # the last state is the best from now on
         trainer.datamodule.hold_out(None)  # pyright: ignore[reportAttributeAccessIssue]
-        assert isinstance(pl_module, DeepImagePrior)
-        if pl_module.texture is not None:
-            log.info("step %d: the hole is filled, and gets texture from here on", trainer.global_step)
-            pl_module.begin_texture(trainer.optimizers[0])
 
     def metrics(self) -> dict[str, Any]:
         baseline = {"psnr_held_out_biharmonic": self.biharmonic}

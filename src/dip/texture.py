@@ -1,6 +1,7 @@
 """Large holes: colours and texture that occur around them, and no others."""
 
 from collections.abc import Iterator
+from types import EllipsisType
 
 import numpy as np
 import torch
@@ -55,153 +56,137 @@ class ColourRange(nn.Module):
             return self.weight * (beyond * self.inside).square().sum() / (self.pixels * output.shape[1])
 
 
-class PatchTexture(nn.Module):
-    """A penalty on the holes once they are filled smoothly: (1, C, H, W) -> scalar.
+class Quilting:
+    """Gives the large holes of an output the details of the texture around them: (1, C, H, W) -> the same.
 
-    It is `weight` times the distance between the distributions of the patches in a hole and of those around it, at
-    full size, half of it and so on, and the mean squared difference in colour from the smooth `fill`, both blurred by
-    `blur_sd` pixels: the texture comes from the surroundings, and what is bright and dark where from the prior.
-    A hole gets texture if it is deeper than a patch is wide and lies in an even texture: the patches around it are
-    alike on all sides, with a `variety` of less than `variety_below`, and without single edges, with a `kurtosis` of
-    less than `kurtosis_below`. Others keep their fill. `holes`: those that get it.
-    target: (1, C, H, W); mask: (1, 1, H, W), 1 = known. weight: 0 is no texture. share: of the run's steps, the last.
-    patch: the side of a patch in pixels; filters and samples: how many filters and patches are compared in a step at
-    each of the `scales`. input_lr: the learning rate of a trained input meanwhile, since fine texture is made of single
-    pixels; None leaves it. Around a hole is what is as near as it is deep, and three patches at least.
+    A hole gets them if it lies in an even texture: the patches around it are alike on all sides, with a `variety` of
+    less than `variety_below`, and without single edges, with a `kurtosis` of less than `kurtosis_below`. What is bright
+    and dark where stays the prior's, being the output blurred by `blur_sd` pixels; what is finer comes from the known
+    pixels around the hole, in overlapping blocks, each from where its details continue those that are there already
+    and the colours are alike (Efros and Freeman, "Image quilting", 2001). Blocks fade into each other without a loss
+    of contrast (after Heitz and Neyret, "High-performance by-example noise", 2018). A hole that is as shallow as
+    `blur_sd`, or without room for a block around it, gets none.
+    target: (1, C, H, W); mask: (1, 1, H, W), 1 = known. contrast: what the details are multiplied by; 0 is no texture.
+    patch: the side, in pixels, of the patches by which an even texture is told. block, overlap: the side of a block,
+    and how far it lies over the next. colour_weight: of the difference of the blurred colours, when blocks are chosen,
+    where that of the details counts 1. `holes`: those that get texture, and where blocks may come from.
     """
-
-    fill: Tensor
-    hole: Tensor
-    textured: Tensor
 
     def __init__(
         self,
         target: Tensor,
         mask: Tensor,
-        weight: float,
-        share: float,
+        contrast: float,
         variety_below: float,
         kurtosis_below: float,
         patch: int,
-        filters: int,
-        samples: int,
-        scales: int,
+        block: int,
+        overlap: int,
         blur_sd: float,
-        input_lr: float | None,
+        colour_weight: float,
     ):
-        super().__init__()
-        if weight < 0:
-            raise ValueError(f"texture.weight={weight}, but it multiplies a distance; 0 is no texture")
-        if not 0 < share < 1:
-            raise ValueError(f"texture.share={share}, but it is a share of the steps; texture.weight=0 is no texture")
-        for key, value, least in (("patch", patch, 2), ("filters", filters, 1), ("samples", samples, 2)):
-            if value < least:
-                raise ValueError(f"texture.{key}={value}, but it is at least {least}")
-        if scales < 1:
-            raise ValueError(f"texture.scales={scales}, but it is at least 1; texture.weight=0 is no texture")
+        if contrast < 0:
+            raise ValueError(f"texture.contrast={contrast}, but it multiplies the details; 0 is no texture")
+        if patch < 2:
+            raise ValueError(f"texture.patch={patch}, but it is at least 2")
+        if block < 2:
+            raise ValueError(f"texture.block={block}, but it is at least 2; texture.contrast=0 is no texture")
+        if not 0 < overlap <= block / 2:
+            raise ValueError(f"texture.overlap={overlap}, but it is above 0 and at most half of texture.block={block}")
         if blur_sd <= 0:
             raise ValueError(f"texture.blur_sd={blur_sd}, but it is a standard deviation in pixels, above 0")
-        if input_lr is not None and input_lr <= 0:
-            raise ValueError(f"texture.input_lr={input_lr}, but a learning rate is above 0; null leaves the input's")
-        self.weight = weight
-        self.share = share
+        if colour_weight < 0:
+            raise ValueError(f"texture.colour_weight={colour_weight}, but it multiplies an error; 0 is no colours")
+        self.target = target
+        self.mask = mask
+        self.contrast = contrast
+        self.block = block
+        self.overlap = overlap
         self.blur_sd = blur_sd
-        self.input_lr = input_lr
-        self.begun = False
-        self.register_buffer("fill", torch.zeros_like(target))
-        self.register_buffer("hole", (mask == 0).float(), persistent=False)
-        self.register_buffer("textured", torch.zeros_like(mask), persistent=False)
-        self.holes = nn.ModuleList()
-        for inside in deep_holes(mask == 0, patch) if weight > 0 else ():
-            around = surroundings(inside, mask == 1, 3 * patch)
-            if is_even(target, inside, around, patch, variety_below, kurtosis_below):
-                self.holes.append(Hole(target, inside, around, patch, filters, samples, scales))
-                self.textured += inside
+        self.colour_weight = colour_weight
+        self.holes: list[tuple[Tensor, Tensor]] = []
+        for inside in deep_holes(mask == 0, blur_sd) if contrast > 0 else ():
+            known = mask == 1
+            even = is_even(target, inside, surroundings(inside, known, 3 * patch), patch, variety_below, kurtosis_below)
+            around = surroundings(inside, known, 2 * block)
+            if even and min(target.shape[-2:]) >= block and wholly(around, block).any():
+                self.holes.append((inside, around))
 
-    def begin(self, fill: Tensor) -> None:
-        """From now on it counts. fill: (1, C, H, W), whose colours the holes keep."""
-        self.fill.copy_(fill)
-        self.begun = True
+    def __call__(self, output: Tensor) -> Tensor:
+        colours = blurred(torch.where(self.mask == 1, self.target, output), self.blur_sd)
+        details = (self.target - colours) * self.mask
+        for inside, around in self.holes:
+            part = box_of(inside | around)
+            pieces = (colours[part], details[part], self.mask[part], inside[part], around[part])
+            output = output.clone()
+            output[part] = torch.where(inside[part], colours[part] + self.contrast * self.quilt(*pieces), output[part])
+        return output
 
-    def forward(self, output: Tensor) -> Tensor:
-        with torch.autocast(output.device.type, enabled=False):
-            return self.weight * self.unlike(output) + self.discoloured(output)
+    def quilt(self, colours: Tensor, details: Tensor, mask: Tensor, inside: Tensor, around: Tensor) -> Tensor:
+        """The details everywhere in the hole, of blocks of those around it; all (1, _, H, W)."""
+        window, allowed = faded(self.block, self.overlap), wholly(around, self.block)
+        known, there, todo = details, mask.clone(), blocks(inside, self.block, self.overlap)
+        details = details.clone()
+        while todo:
+            here = max(todo, key=lambda place: there[place].sum())  # what continues most
+            todo.remove(here)
+            costs = self.costs(colours, known, colours[here], details[here], there[here])
+            row, column = divmod(int(costs.masked_fill(~allowed, torch.inf).argmin()), costs.shape[1])
+            block = known[..., row : row + self.block, column : column + self.block]
+            details[here] = torch.where(
+                mask[here] == 1, details[here], blend(details[here], block, there[here], window)
+            )
+            there[here] = 1
+        return details
 
-    def unlike(self, output: Tensor) -> Tensor:
-        """The distance of the patches, in the mean over all pixels that get texture."""
-        distances = torch.stack([hole.pixels * hole(output) for hole in self.holes])
-        return distances.sum() / self.textured.sum()
+    def costs(self, colours: Tensor, known: Tensor, these: Tensor, fine: Tensor, there: Tensor) -> Tensor:
+        """What each block costs in place of one with `these` colours and, where `there` is 1, `fine` details: (H', W').
 
-    def discoloured(self, output: Tensor) -> Tensor:
-        """How far the holes' colours are from those of the fill: blurred ones where there is texture."""
-        error = (output - self.fill) * self.hole
-        coarse, fine = blurred(error * self.textured, self.blur_sd), error * (1 - self.textured)
-        return (coarse.square().sum() + fine.square().sum()) / (self.hole.sum() * output.shape[1])
+        The mean square difference, less what is the same for all blocks. known: the details outside the holes.
+        """
+        channels = colours.shape[1]
+        fineness = there / (channels * there.sum().clamp(min=1))
+        colour = torch.full_like(there, self.colour_weight / (channels * self.block**2))
+        energies = [part.square().sum(dim=1, keepdim=True) for part in (known, colours)]
+        seen = torch.cat([*energies, known, colours], dim=1)
+        return F.conv2d(seen, torch.cat([fineness, colour, -2 * fineness * fine, -2 * colour * these], dim=1))[0, 0]
 
 
-class Hole(nn.Module):
-    """One of the holes: the distance of its patches from those around it, in the mean over the scales.
+def blend(old: Tensor, new: Tensor, there: Tensor, window: Tensor) -> Tensor:
+    """The new details over the old ones, with the contrast of either, however like each other they are.
 
-    inside, around: (1, 1, H, W), boolean. Scales at which too few patches are left are left out.
+    old, new: (1, C, H, W) of mean 0; there: (1, 1, H, W), 1 where there are old ones; window: (H, W), of the new.
     """
-
-    def __init__(
-        self, target: Tensor, inside: Tensor, around: Tensor, patch: int, filters: int, samples: int, scales: int
-    ):
-        super().__init__()
-        self.pixels = int(inside.sum())
-        self.rows, self.columns = box_of(inside | around)
-        target, inside, around = (self.part(plane).float() for plane in (target, inside, around))
-        self.levels = nn.ModuleList()
-        while len(self.levels) < scales and min(target.shape[-2:]) >= patch:
-            self.levels.append(Level(target, inside, around, patch, filters, samples))
-            target, inside, around = (F.avg_pool2d(plane, 2) for plane in (target, inside, around))
-
-    def part(self, picture: Tensor) -> Tensor:
-        return picture[..., self.rows, self.columns]
-
-    def forward(self, output: Tensor) -> Tensor:
-        picture, distance = self.part(output), output.new_zeros(())
-        for level in self.levels:
-            distance = distance + level(picture)
-            picture = F.avg_pool2d(picture, 2)
-        return distance / max(len(self.levels), 1)
+    share = torch.where(there == 1, window, 1)
+    likeness = F.cosine_similarity((there * old).flatten(), (there * new).flatten(), dim=0).clamp(min=0)
+    variance = share.square() + (1 - share).square() + 2 * likeness * share * (1 - share)
+    return (share * new + (1 - share) * old) / variance.sqrt()
 
 
-class Level(nn.Module):
-    """The sliced Wasserstein distance of patches at one scale (Elnekave and Weiss, arXiv:2203.11862).
+Place = tuple[EllipsisType, slice, slice]
 
-    Both sets of patches are seen through the same random filters; of what each filter gives, the sorted values are
-    compared: (1, C, H, W) -> mean square difference, 0 where there are no patches.
-    A patch is in the hole if its middle is, and around it if all of it is known.
-    """
 
-    target: Tensor
-    inside: Tensor
-    around: Tensor
+def blocks(inside: Tensor, side: int, overlap: int) -> list[Place]:
+    """Overlapping squares that cover a boolean (1, 1, H, W), each with some of it."""
+    _, rows, columns = box_of(inside)
+    starts = [
+        [min(max(start, 0), length - side) for start in range(span.start - overlap, span.stop, side - overlap)]
+        for span, length in zip((rows, columns), inside.shape[-2:], strict=True)
+    ]
+    squares = [(..., slice(row, row + side), slice(column, column + side)) for row in starts[0] for column in starts[1]]
+    return [square for square in squares if inside[square].any()]
 
-    def __init__(self, target: Tensor, inside: Tensor, around: Tensor, patch: int, filters: int, samples: int):
-        super().__init__()
-        before, after = (patch - 1) // 2, patch // 2
-        height, width = inside.shape[-2:]
-        # At a smaller size a pixel is in the hole with half of what it stands for, and known with all of it.
-        middles = inside[..., before : height - after, before : width - after] >= 0.5
-        whole = F.avg_pool2d(around, patch, stride=1) == 1
-        for name, value in (("target", target), ("inside", places(middles)), ("around", places(whole))):
-            self.register_buffer(name, value, persistent=False)
-        self.patch = patch
-        self.filters = filters
-        self.samples = min(samples, len(self.inside))
 
-    def forward(self, picture: Tensor) -> Tensor:
-        if len(self.inside) == 0 or len(self.around) == 0:
-            return picture.new_zeros(())
-        filters = random_filters(self.filters, picture.shape[1], self.patch, picture.device)
-        drawn, known = (
-            F.conv2d(seen, filters)[0].flatten(1)[:, some(of, self.samples)].sort().values
-            for seen, of in ((picture, self.inside), (self.target, self.around))
-        )
-        return (drawn - known).square().mean()
+def faded(side: int, overlap: int) -> Tensor:
+    """The weight of a block, which falls towards its edges: (side, side)."""
+    ramp = ((torch.arange(side) + 0.5) / overlap).clamp(max=1)
+    ramp = torch.minimum(ramp, ramp.flip(0))
+    return ramp[:, None] * ramp
+
+
+def wholly(region: Tensor, side: int) -> Tensor:
+    """Where a square of that side lies within a boolean (1, 1, H, W), by its first corner: (H', W'), boolean."""
+    return -F.max_pool2d(-region.float(), side, stride=1)[0, 0] == 1
 
 
 def deep_holes(region: Tensor, deeper_than: float) -> Iterator[Tensor]:
@@ -259,10 +244,10 @@ def quantiles(values: Tensor, levels: Tensor) -> Tensor:
     return ordered[:, (levels * (values.shape[1] - 1)).round().long()]
 
 
-def box_of(region: Tensor) -> tuple[slice, slice]:
+def box_of(region: Tensor) -> Place:
     """The rows and columns in which a boolean (1, 1, H, W) is true."""
     rows, columns = region[0, 0].any(dim=1).nonzero(), region[0, 0].any(dim=0).nonzero()
-    return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
+    return ..., slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
 
 
 def random_filters(
@@ -272,15 +257,6 @@ def random_filters(
     filters = torch.randn(count, channels, side, side, device=device, generator=generator)
     filters -= filters.mean(dim=(2, 3), keepdim=True)
     return filters / filters.square().sum(dim=(1, 2, 3), keepdim=True).sqrt()
-
-
-def places(region: Tensor) -> Tensor:
-    """The numbers of the pixels that are true."""
-    return region.flatten().nonzero()[:, 0]
-
-
-def some(places: Tensor, count: int) -> Tensor:
-    return places[torch.randint(len(places), (count,), device=places.device)]
 
 
 def blurred(picture: Tensor, sd: float) -> Tensor:
