@@ -93,9 +93,12 @@ def hole_of(folder):
         return np.array(file.convert("RGB").resize((24, 18), Image.Resampling.BOX), dtype=float)[5:13, 6:14]
 
 
-def test_the_runs_come_first_and_the_hole_is_held_to_their_mean(large, tmp_path):
+def test_the_runs_come_first_and_the_hole_is_held_to_their_mean(large, tmp_path, caplog):
+    caplog.set_level("INFO")
     long = ["trainer.max_steps=60", "fill.share=0.1"]
     metrics = restore(large(*long, "fill.weight=30"), tmp_path / "held")
+    assert "First the colours of large holes, as the mean of 2 runs on the reduced picture." in caplog.text
+    assert [caplog.text.count(said) for said in ("pixels deep", "steps in", "data.max_side")] == [1, 1, 0]
     restore(large(*long, "fill.weight=0"), tmp_path / "free")
     within = tmp_path / "held" / "fill"
     runs = [torch.load(within / name / "output.pt", weights_only=True) for name in ("member_1", "member_2")]

@@ -489,12 +489,12 @@ class Results(Callback):
         """
         smooth = None
         if self.texture is not None and self.texture.holes:
-            smooth, output = output, self.texture(output)
             count = len(self.texture.holes)
             log.info(
                 "%s in an even texture, which goes on there; before_texture.png is without it.",
                 "1 hole lies" if count == 1 else f"{count} holes lie",
             )
+            smooth, output = output, self.texture(output)
         self.output, sample, full = output, data.sample, data.enlarged(output)
         self.write(data.restored(output), folder)
         drawn = {"region": list(data.box), "drawn_at": list(reversed(output.shape[-2:]))}

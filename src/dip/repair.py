@@ -393,10 +393,11 @@ def find_colours(experiment: Experiment, folder: Path) -> None:
     assert prior.fill is not None
     results, within = only(callbacks, Results), folder / "fill"
     small = coarse(cfg, prior.fill)
-    log.info("First the colours of large holes, by runs on the reduced picture.")
+    log.info("First the colours of large holes, as the mean of %d runs on the reduced picture.", prior.fill.members)
     started = time.monotonic()
     try:
-        with torch.random.fork_rng():  # so that the run itself draws the same numbers when it finds them done
+        # So that the run itself draws the same numbers when it finds them done.
+        with torch.random.fork_rng(), only_warnings():
             found = restore_members(small, within, construct(small, "data"), begun(within, done is not None))
     except Interrupted as interrupted:
         for file in within.glob("inpainted.*"):  # what there is after Ctrl-C
@@ -407,6 +408,18 @@ def find_colours(experiment: Experiment, folder: Path) -> None:
     finally:
         results.seconds_before = time.monotonic() - started
     prior.fill.keep_to(found.outputs)
+
+
+@contextmanager
+def only_warnings() -> Iterator[None]:
+    """Of all that the project's modules say."""
+    logger = logging.getLogger("dip")
+    before = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
 
 
 def coarse(cfg: DictConfig, fill: CoarseFill) -> DictConfig:
