@@ -21,8 +21,8 @@ EVEN = {"variety_below": 0.12, "kurtosis_below": 5.0}
 
 
 def texture(target=NOISE, mask=MASK, **turned):
-    keys = {"contrast": 1.0, **EVEN, "patch": 5, "block": 10, "overlap": 3, "blur_sd": 4.0, "colour_weight": 3.0}
-    return Quilting(target * mask, mask, **(keys | turned))
+    keys = {"contrast": 1.0, **EVEN, "patch": 5, "block": 10, "overlap": 3, "blur_sd": 4.0, "guide_sd": 4.0}
+    return Quilting(target * mask, mask, **(keys | {"guide_weight": 3.0} | turned))
 
 
 def inside(picture):
@@ -54,7 +54,7 @@ def test_details_come_from_where_the_colours_are_alike():
     # Coarse details below where it is dark, fine ones above where it is bright; the hole is between and dark.
     coarse = functional.interpolate(NOISE[..., :32, :40], scale_factor=2) - 0.5
     target = torch.where(torch.arange(64)[:, None] < 32, 0.7 + 0.3 * (NOISE - 0.5), 0.3 + 0.3 * coarse)
-    quilting = texture(target, variety_below=1e3, kurtosis_below=1e3, colour_weight=1000.0)
+    quilting = texture(target, variety_below=1e3, kurtosis_below=1e3, guide_weight=1000.0)
     found = {}
     for name, colour in (("bright", 0.7), ("dark", 0.3)):
         drawn = inside(quilting(torch.full_like(target, colour)))[..., 8:16, 8:20]
@@ -130,7 +130,8 @@ def test_only_colours_that_occur_around_a_large_hole_cost_nothing():
 
 
 @pytest.mark.parametrize(
-    "wrong", ["contrast=-1", "patch=1", "block=1", "overlap=17", "overlap=0", "blur_sd=0", "colour_weight=-1"]
+    "wrong",
+    ["contrast=-1", "patch=1", "block=1", "overlap=17", "overlap=0", "blur_sd=0", "guide_sd=0", "guide_weight=-1"],
 )
 def test_texture_refuses_what_makes_no_sense(config, tmp_path, wrong):
     with pytest.raises(ValueError, match=rf"texture\.{wrong}"):

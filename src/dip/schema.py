@@ -256,7 +256,8 @@ class Quilting(Target):
     block: int
     overlap: int
     blur_sd: float
-    colour_weight: float
+    guide_sd: float
+    guide_weight: float
 
 
 @dataclass

@@ -63,13 +63,13 @@ class Quilting:
     less than `variety_below`, and without single edges, with a `kurtosis` of less than `kurtosis_below`. What is bright
     and dark where stays the prior's, being the output blurred by `blur_sd` pixels; what is finer comes from the known
     pixels around the hole, in overlapping blocks, each from where its details continue those that are there already
-    and the colours are alike (Efros and Freeman, "Image quilting", 2001). Blocks fade into each other without a loss
-    of contrast (after Heitz and Neyret, "High-performance by-example noise", 2018). A hole that is as shallow as
-    `blur_sd`, or without room for a block around it, gets none.
+    and the picture blurred by `guide_sd` pixels is like the output (Efros and Freeman, "Image quilting", 2001). Blocks
+    fade into each other without a loss of contrast (after Heitz and Neyret, "High-performance by-example noise", 2018).
+    A hole that is as shallow as `blur_sd`, or without room for a block around it, gets none.
     target: (1, C, H, W); mask: (1, 1, H, W), 1 = known. contrast: what the details are multiplied by; 0 is no texture.
     patch: the side, in pixels, of the patches by which an even texture is told. block, overlap: the side of a block,
-    and how far it lies over the next. colour_weight: of the difference of the blurred colours, when blocks are chosen,
-    where that of the details counts 1. `holes`: those that get texture, and where blocks may come from.
+    and how far it lies over the next. guide_weight: of being unlike the output, when blocks are chosen, where being
+    unlike the details beside counts 1. `holes`: those that get texture, and where blocks may come from.
     """
 
     def __init__(
@@ -83,7 +83,8 @@ class Quilting:
         block: int,
         overlap: int,
         blur_sd: float,
-        colour_weight: float,
+        guide_sd: float,
+        guide_weight: float,
     ):
         if contrast < 0:
             raise ValueError(f"texture.contrast={contrast}, but it multiplies the details; 0 is no texture")
@@ -93,17 +94,19 @@ class Quilting:
             raise ValueError(f"texture.block={block}, but it is at least 2; texture.contrast=0 is no texture")
         if not 0 < overlap <= block / 2:
             raise ValueError(f"texture.overlap={overlap}, but it is above 0 and at most half of texture.block={block}")
-        if blur_sd <= 0:
-            raise ValueError(f"texture.blur_sd={blur_sd}, but it is a standard deviation in pixels, above 0")
-        if colour_weight < 0:
-            raise ValueError(f"texture.colour_weight={colour_weight}, but it multiplies an error; 0 is no colours")
+        for key, sd in (("blur_sd", blur_sd), ("guide_sd", guide_sd)):
+            if sd <= 0:
+                raise ValueError(f"texture.{key}={sd}, but it is a standard deviation in pixels, above 0")
+        if guide_weight < 0:
+            raise ValueError(f"texture.guide_weight={guide_weight}, but it multiplies an error; 0 is no guide")
         self.target = target
         self.mask = mask
         self.contrast = contrast
         self.block = block
         self.overlap = overlap
         self.blur_sd = blur_sd
-        self.colour_weight = colour_weight
+        self.guide_sd = guide_sd
+        self.guide_weight = guide_weight
         self.holes: list[tuple[Tensor, Tensor]] = []
         for inside in deep_holes(mask == 0, blur_sd) if contrast > 0 else ():
             known = mask == 1
@@ -113,16 +116,17 @@ class Quilting:
                 self.holes.append((inside, around))
 
     def __call__(self, output: Tensor) -> Tensor:
-        colours = blurred(torch.where(self.mask == 1, self.target, output), self.blur_sd)
+        whole = torch.where(self.mask == 1, self.target, output)
+        colours, guide = blurred(whole, self.blur_sd), blurred(whole, self.guide_sd)
         details = (self.target - colours) * self.mask
         for inside, around in self.holes:
             part = box_of(inside | around)
-            pieces = (colours[part], details[part], self.mask[part], inside[part], around[part])
+            pieces = (guide[part], details[part], self.mask[part], inside[part], around[part])
             output = output.clone()
             output[part] = torch.where(inside[part], colours[part] + self.contrast * self.quilt(*pieces), output[part])
         return output
 
-    def quilt(self, colours: Tensor, details: Tensor, mask: Tensor, inside: Tensor, around: Tensor) -> Tensor:
+    def quilt(self, guide: Tensor, details: Tensor, mask: Tensor, inside: Tensor, around: Tensor) -> Tensor:
         """The details everywhere in the hole, of blocks of those around it; all (1, _, H, W)."""
         window, allowed = faded(self.block, self.overlap), wholly(around, self.block)
         known, there, todo = details, mask.clone(), blocks(inside, self.block, self.overlap)
@@ -130,7 +134,7 @@ class Quilting:
         while todo:
             here = max(todo, key=lambda place: there[place].sum())  # what continues most
             todo.remove(here)
-            costs = self.costs(colours, known, colours[here], details[here], there[here])
+            costs = self.costs(guide, known, guide[here], details[here], there[here])
             row, column = divmod(int(costs.masked_fill(~allowed, torch.inf).argmin()), costs.shape[1])
             block = known[..., row : row + self.block, column : column + self.block]
             details[here] = torch.where(
@@ -139,17 +143,17 @@ class Quilting:
             there[here] = 1
         return details
 
-    def costs(self, colours: Tensor, known: Tensor, these: Tensor, fine: Tensor, there: Tensor) -> Tensor:
-        """What each block costs in place of one with `these` colours and, where `there` is 1, `fine` details: (H', W').
+    def costs(self, guide: Tensor, known: Tensor, here: Tensor, fine: Tensor, there: Tensor) -> Tensor:
+        """What each block costs where the guide is `here` and, where `there` is 1, the details are `fine`: (H', W').
 
         The mean square difference, less what is the same for all blocks. known: the details outside the holes.
         """
-        channels = colours.shape[1]
-        fineness = there / (channels * there.sum().clamp(min=1))
-        colour = torch.full_like(there, self.colour_weight / (channels * self.block**2))
-        energies = [part.square().sum(dim=1, keepdim=True) for part in (known, colours)]
-        seen = torch.cat([*energies, known, colours], dim=1)
-        return F.conv2d(seen, torch.cat([fineness, colour, -2 * fineness * fine, -2 * colour * these], dim=1))[0, 0]
+        channels = guide.shape[1]
+        beside = there / (channels * there.sum().clamp(min=1))
+        like = torch.full_like(there, self.guide_weight / (channels * self.block**2))
+        energies = [part.square().sum(dim=1, keepdim=True) for part in (known, guide)]
+        seen = torch.cat([*energies, known, guide], dim=1)
+        return F.conv2d(seen, torch.cat([beside, like, -2 * beside * fine, -2 * like * here], dim=1))[0, 0]
 
 
 def blend(old: Tensor, new: Tensor, there: Tensor, window: Tensor) -> Tensor:
