@@ -590,6 +590,13 @@ def test_a_mask_with_both_kinds_of_holes_gets_each_its_own_run(config, tmp_path,
     assert restore(config("hole_kind=thin"), tmp_path / "thin")["steps"] == 3
 
 
+def test_the_kinds_of_holes_are_told_at_the_size_of_the_work(config, tmp_path, both_kinds):
+    # The large hole is 3 pixels deep in a picture of 24x18 pixels, and the stroke 1.
+    metrics = restore(config("data.max_side=21"), tmp_path / "run")
+    assert "parts" not in metrics
+    assert OmegaConf.load(tmp_path / "run" / "config.yaml").hole_kind == "thin"
+
+
 def test_the_kind_of_the_hole_is_measured_and_said(config, tmp_path, caplog):
     caplog.set_level("INFO")
     restore(config(), tmp_path / "run")

@@ -83,6 +83,7 @@ class SingleSample(LightningDataModule):
         part = damaged.cut(self.box)
         self.levels = images.full_range(part.picture, part.mask)
         self.original = tensors(part, self.levels)
+        self.max_side = max_side
         self.sample = self.moved = reduced(self.original, max_side)
 
     def hold_out(self, region: Tensor | None) -> None:

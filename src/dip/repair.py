@@ -13,13 +13,14 @@ from typing import Any, NamedTuple, TypeVar
 
 import pytorch_lightning as pl
 import torch
+import torch.nn.functional as F
 from hydra.conf import HydraConf
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from PIL import Image
 
-from dip import batch
+from dip import batch, regions
 from dip.averages import deviation
 from dip.callbacks import BackTracking, Interruption, Results, Supervision, uncertain
 from dip.checkpoints import LAST
@@ -195,14 +196,16 @@ class Part(NamedTuple):
 def parts(cfg: DictConfig, data: SingleSample) -> Iterator[Part]:
     for number, box in enumerate(data.boxes, 1):
         within = data.damaged.cut(box).mask
-        found = kinds(within) if to_be_measured(cfg) else {cfg.hole_kind: within < 1}
+        worked = regions.reduced_mask(within, regions.reduced_size(*within.shape[-2:], data.max_side))
+        found = kinds(worked) if to_be_measured(cfg) else {cfg.hole_kind: worked < 1}
         for kind, region in found.items():
+            own = F.interpolate(region.float(), size=within.shape[-2:]).bool() & (within < 1)
             part = cfg.copy()
             part.output.path, part.hole_kind = None, kind
             if len(data.boxes) > 1:
                 part.data.crop = list(box)
             names = [f"region_{number}"] * (len(data.boxes) > 1) + [kind] * (len(found) > 1)
-            yield Part("_".join(names), part, box, Image.fromarray(region[0, 0].numpy()))
+            yield Part("_".join(names), part, box, Image.fromarray(own[0, 0].numpy()))
 
 
 def restore_parts(cfg: DictConfig, folder: Path, data: SingleSample, each: list[Part], go_on: bool) -> dict[str, Any]:
