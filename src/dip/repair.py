@@ -196,10 +196,11 @@ class Part(NamedTuple):
 def parts(cfg: DictConfig, data: SingleSample) -> Iterator[Part]:
     for number, box in enumerate(data.boxes, 1):
         within = data.damaged.cut(box).mask
-        worked = regions.reduced_mask(within, regions.reduced_size(*within.shape[-2:], data.max_side))
+        height, width = within.shape[-2:]
+        worked = regions.reduced_mask(within, regions.reduced_size(height, width, data.max_side))
         found = kinds(worked) if to_be_measured(cfg) else {cfg.hole_kind: worked < 1}
         for kind, region in found.items():
-            own = F.interpolate(region.float(), size=within.shape[-2:]).bool() & (within < 1)
+            own = F.interpolate(region.float(), size=(height, width)).bool() & (within < 1)
             part = cfg.copy()
             part.output.path, part.hole_kind = None, kind
             if len(data.boxes) > 1:
