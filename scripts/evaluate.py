@@ -68,7 +68,7 @@ class Oracle(Callback):
     """What nothing in the run may see: the curve of the hole's PSNR, and what every rule scores beside it.
 
     rules: by name; they are asked for scores alone, and end nothing. `rank_correlation`: in the state that is the
-    result, None where no outputs are averaged.
+    result, before any texture; None where no outputs are averaged.
     """
 
     def __init__(self, rules: dict[str, Stopping]):

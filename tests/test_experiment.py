@@ -16,9 +16,10 @@ from pytorch_lightning import Callback
 from dip import regions
 from dip.callbacks import Interruption, Langevin, Results, WeightJitter
 from dip.command import Interrupted, Refused
+from dip.data import Damaged, SingleSample
 from dip.experiment import build, precision
 from dip.images import to_pil
-from dip.repair import find_colours, only, repair, restore, restore_region
+from dip.repair import find_colours, only, parts, repair, restore, restore_region
 
 # Each key of every choice that makes the training step, with a value that is not its tiny default.
 INPUT = {"noise": "0.3", "learned": "true", "lr": "0.5"}
@@ -595,6 +596,17 @@ def test_the_kinds_of_holes_are_told_at_the_size_of_the_work(config, tmp_path, b
     metrics = restore(config("data.max_side=21"), tmp_path / "run")
     assert "parts" not in metrics
     assert OmegaConf.load(tmp_path / "run" / "config.yaml").hole_kind == "thin"
+
+
+def test_every_pixel_of_the_hole_is_part_of_the_repair(config):
+    mask = torch.ones(1, 1, 1128, 1128)  # where dividing by 1024 is not exact
+    mask[..., 100:300, 141:341] = 0
+    mask[..., 600:604, 5:1100] = 0
+    photograph = Image.new("L", (1128, 1128), 90)
+    data = SingleSample(Damaged(photograph, mask, None), [(0, 0, 1128, 1128)], max_side=1024)
+    each = [np.array(part.pixels) for part in parts(config("hole_kind=auto"), data)]
+    assert len(each) == 2
+    assert np.array_equal(each[0] ^ each[1], (mask == 0)[0, 0].numpy())
 
 
 def test_the_kind_of_the_hole_is_measured_and_said(config, tmp_path, caplog):

@@ -114,12 +114,18 @@ def test_the_runs_come_first_and_the_hole_is_held_to_their_mean(large, tmp_path,
     assert seen == [2, 1]
 
 
-def test_ctrl_c_in_the_runs_leaves_a_picture_and_it_can_go_on(large, tmp_path, monkeypatch):
-    folder = tmp_path / "run"
+def test_ctrl_c_in_the_runs_leaves_a_picture_and_it_can_go_on(large, tmp_path, monkeypatch, caplog):
+    folder, begin = tmp_path / "run", Interruption.on_train_start
+
+    def interrupted(callback, *of):
+        begin(callback, *of)
+        signal.raise_signal(signal.SIGINT)
+
     with monkeypatch.context() as patched:
-        patched.setattr(Interruption, "setup", lambda self, *_, **__: setattr(self, "received", signal.SIGINT))
+        patched.setattr(Interruption, "on_train_start", interrupted)
         with pytest.raises(Interrupted, match=r"colours of large holes are not found yet; resume=.*/run goes on"):
             restore(large(), folder)
+    assert "Stopping after this step and writing the results" in caplog.text
     assert json.loads((folder / "metrics.json").read_text())["stopped_by"] == "interrupt"
     with Image.open(folder / "inpainted.png") as file:
         assert file.size == (96, 72)

@@ -10,7 +10,7 @@ from torch.nn import functional
 from dip.experiment import build
 from dip.regions import surroundings
 from dip.repair import restore
-from dip.texture import ColourRange, Quilting, blend, blurred, is_even
+from dip.texture import ColourRange, Quilting, blend, blocks, blurred, correlated, is_even
 
 torch.manual_seed(0)
 NOISE = functional.avg_pool2d(torch.rand(1, 3, 65, 81), 2, stride=1)
@@ -48,6 +48,28 @@ def test_what_repeats_around_a_hole_goes_on_within_it():
     )
     quilting = texture(weave, variety_below=1e3, kurtosis_below=1e3)
     assert inside(quilting(FILL) - weave).square().mean() < 0.01 * inside(FILL - weave).square().mean()
+
+
+def test_correlation_is_a_convolution():
+    picture, weights = torch.randn(1, 3, 21, 34), torch.randn(1, 3, 8, 8)
+    found = correlated(torch.fft.rfft2(picture), weights, picture.shape[-2:])
+    assert torch.allclose(found, functional.conv2d(picture, weights)[0, 0], atol=1e-4)
+
+
+@pytest.mark.parametrize("corner", [(0, 0), (40, 52)])
+def test_a_hole_at_the_edge_is_covered_and_no_block_is_laid_twice(corner):
+    inside_ = torch.zeros(1, 1, 64, 80, dtype=torch.bool)
+    inside_[..., corner[0] : corner[0] + 24, corner[1] : corner[1] + 28] = True
+    squares = blocks(inside_, 10, 3)
+    covered = torch.zeros_like(inside_)
+    for square in squares:
+        covered[square] = True
+        assert covered[square].shape == (1, 1, 10, 10)
+    assert covered[inside_].all()
+    assert len({str(square) for square in squares}) == len(squares)
+    drawn = texture(mask=1 - inside_.float())(FILL)
+    contrast, example = (part[..., inside_[0, 0]].std().item() for part in (drawn, NOISE))
+    assert contrast == pytest.approx(example, rel=0.15)
 
 
 def test_details_come_from_where_the_colours_are_alike():
@@ -103,6 +125,7 @@ def test_only_large_holes_in_an_even_texture_get_it():
     assert not torch.equal(inside(drawn), inside(board))
     for turned in ({"contrast": 0.0}, {"kurtosis_below": 1.0}, {"variety_below": 0.0}, {"block": 70, "overlap": 8}):
         assert not texture(**turned).holes
+    assert not texture(NOISE[..., :4, :], MASK[..., 20:24, :], block=3, overlap=1).holes  # nor for a patch
     assert not texture(block=29).holes  # there is no room for such a block beside the hole
 
 
@@ -182,6 +205,25 @@ def test_the_result_has_the_texture_and_beside_it_is_the_fill(textured, tmp_path
     if members > 1:  # the mean gets it, and no run of its own does
         each = [np.array(Image.open(tmp_path / "run" / f"member_{k}" / "output.png")) / 255 for k in (1, 2)]
         assert np.abs(np.mean(each, axis=0) - found["before_texture"]).max() < 0.005
+
+
+@pytest.mark.parametrize("beside", ["trainer.precision=64-true", "data.max_side=60", "average=none"])
+def test_texture_goes_with_every_precision_size_and_average(textured, tmp_path, beside):
+    assert restore(textured(beside), tmp_path / "run")["before_texture"]
+
+
+def test_all_holes_in_a_texture_get_it(textured, tmp_path, caplog):
+    caplog.set_level("INFO")
+    mask = MASK[0, 0].clone()
+    mask[30:36] = 1
+    mask[30:36, 60:66] = 0
+    Image.fromarray((255 * mask.numpy()).astype(np.uint8)).save(tmp_path / "mask.png")
+    restore(
+        textured(f"data.mask={tmp_path}/mask.png", "texture.blur_sd=2", "texture.kurtosis_below=9"), tmp_path / "run"
+    )
+    assert "3 holes lie in an even texture" in caplog.text
+    found = pictures(tmp_path / "run")
+    assert ((found["output"] != found["before_texture"]).any(axis=2) <= (mask == 0).numpy()).all()
 
 
 def test_a_hole_without_a_texture_around_it_keeps_its_fill(textured, tmp_path):

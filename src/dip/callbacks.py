@@ -188,7 +188,7 @@ class Interruption(Callback):
             self.theirs.append(received)
             return
         if self.received is None:
-            log.info("Stopping after this step and writing the results; Ctrl-C again ends at once.")
+            log.warning("Stopping after this step and writing the results; Ctrl-C again ends at once.")
         self.received = self.received or received
         signal.signal(signal.SIGINT, signal.SIG_DFL)
 
@@ -253,9 +253,6 @@ class CudaGraph(Callback):
             buffer.copy_(before)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.release(pl_module)
-
-    def release(self, pl_module: LightningModule) -> None:
         vars(pl_module).pop("judge", None)  # frees the graph, and the module can be copied and pickled again
 
 
@@ -471,7 +468,7 @@ class Results(Callback):
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         seconds = time.monotonic() - self.started
         with at_its_best(trainer, pl_module), trainer.precision_plugin.forward_context():
-            output = pl_module.draw().cpu()  # pyright: ignore[reportCallIssue]
+            output = pl_module.draw().float().cpu()  # pyright: ignore[reportCallIssue]
         run: dict[str, Any] = {
             "steps": trainer.global_step,
             "seconds": round(seconds, 2),
@@ -487,7 +484,7 @@ class Results(Callback):
 
         Where a hole gets texture, the output as it was is a result too, and all else is of the one with texture.
         """
-        smooth = None
+        smooth, started = None, time.monotonic()
         if self.texture is not None and self.texture.holes:
             count = len(self.texture.holes)
             log.info(
@@ -495,11 +492,12 @@ class Results(Callback):
                 "1 hole lies" if count == 1 else f"{count} holes lie",
             )
             smooth, output = output, self.texture(output)
+            run = {**run, "seconds": round(run["seconds"] + time.monotonic() - started, 2)}
         self.output, sample, full = output, data.sample, data.enlarged(output)
         self.write(data.restored(output), folder)
-        drawn = {"region": list(data.box), "drawn_at": list(reversed(output.shape[-2:]))}
-        texture = {"texture_distance": texture_distance(data.original.composite(full), data.original.mask)}
-        self.metrics = {**run, **drawn, **measure(full, data.original), **texture}
+        drawn: dict[str, Any] = {"region": list(data.box), "drawn_at": list(reversed(output.shape[-2:]))}
+        drawn["texture_distance"] = texture_distance(data.original.composite(full), data.original.mask)
+        self.metrics = {**run, **drawn, **measure(full, data.original)}
         pictures = {"masked": sample.target, "output": output, "composite": sample.composite(output)}
         if smooth is not None:
             pictures["before_texture"] = smooth

@@ -69,7 +69,7 @@ class CoarseFill(nn.Module):
         self.share_inside = self.reduced(self.inside)
 
     def reduced(self, picture: Tensor) -> Tensor:
-        return self.rows @ picture @ self.columns.T
+        return self.rows @ picture.to(self.rows.dtype) @ self.columns.T  # float64 in double precision
 
     def forward(self, output: Tensor) -> Tensor:
         with torch.autocast(output.device.type, enabled=False):

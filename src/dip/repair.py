@@ -200,7 +200,7 @@ def parts(cfg: DictConfig, data: SingleSample) -> Iterator[Part]:
         worked = regions.reduced_mask(within, regions.reduced_size(height, width, data.max_side))
         found = kinds(worked) if to_be_measured(cfg) else {cfg.hole_kind: worked < 1}
         for kind, region in found.items():
-            own = F.interpolate(region.float(), size=(height, width)).bool() & (within < 1)
+            own = F.interpolate(region.float(), size=(height, width), mode="nearest-exact").bool() & (within < 1)
             part = cfg.copy()
             part.output.path, part.hole_kind = None, kind
             if len(data.boxes) > 1:

@@ -1,6 +1,6 @@
 """Large holes: colours and texture that occur around them, and no others."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from types import EllipsisType
 
 import numpy as np
@@ -110,19 +110,19 @@ class Quilting:
         self.holes: list[tuple[Tensor, Tensor]] = []
         for inside in deep_holes(mask == 0, blur_sd) if contrast > 0 else ():
             known = mask == 1
-            even = is_even(target, inside, surroundings(inside, known, 3 * patch), patch, variety_below, kurtosis_below)
-            around = surroundings(inside, known, 2 * block)
-            if even and min(target.shape[-2:]) >= block and wholly(around, block).any():
+            around, near = surroundings(inside, known, 2 * block), surroundings(inside, known, 3 * patch)
+            room = min(target.shape[-2:]) >= max(block, patch) and bool(wholly(around, block).any())
+            if room and is_even(target, inside, near, patch, variety_below, kurtosis_below):
                 self.holes.append((inside, around))
 
     def __call__(self, output: Tensor) -> Tensor:
         whole = torch.where(self.mask == 1, self.target, output)
         colours, guide = blurred(whole, self.blur_sd), blurred(whole, self.guide_sd)
         details = (self.target - colours) * self.mask
+        output = output.clone()
         for inside, around in self.holes:
             part = box_of(inside | around)
             pieces = (guide[part], details[part], self.mask[part], inside[part], around[part])
-            output = output.clone()
             output[part] = torch.where(inside[part], colours[part] + self.contrast * self.quilt(*pieces), output[part])
         return output
 
@@ -131,10 +131,13 @@ class Quilting:
         window, allowed = faded(self.block, self.overlap), wholly(around, self.block)
         known, there, todo = details, mask.clone(), blocks(inside, self.block, self.overlap)
         details = details.clone()
+        energies = [values.square().sum(dim=1, keepdim=True) for values in (known, guide)]
+        seen = torch.fft.rfft2(torch.cat([*energies, known, guide], dim=1))
         while todo:
             here = max(todo, key=lambda place: there[place].sum())  # what continues most
             todo.remove(here)
-            costs = self.costs(guide, known, guide[here], details[here], there[here])
+            wanted = self.wanted(guide[here], details[here], there[here])
+            costs = correlated(seen, wanted, mask.shape[-2:])
             row, column = divmod(int(costs.masked_fill(~allowed, torch.inf).argmin()), costs.shape[1])
             block = known[..., row : row + self.block, column : column + self.block]
             details[here] = torch.where(
@@ -143,17 +146,27 @@ class Quilting:
             there[here] = 1
         return details
 
-    def costs(self, guide: Tensor, known: Tensor, here: Tensor, fine: Tensor, there: Tensor) -> Tensor:
-        """What each block costs where the guide is `here` and, where `there` is 1, the details are `fine`: (H', W').
+    def wanted(self, guide: Tensor, details: Tensor, there: Tensor) -> Tensor:
+        """What a block is to be like, as the weights by which a sum over it is its cost: (1, 2 + 2 C, side, side).
 
-        The mean square difference, less what is the same for all blocks. known: the details outside the holes.
+        They are of the energy of details and guide, of the details and of the guide. The cost is the mean square
+        difference from the details, where `there` is 1, and from the guide, less what is the same for all blocks.
         """
         channels = guide.shape[1]
         beside = there / (channels * there.sum().clamp(min=1))
         like = torch.full_like(there, self.guide_weight / (channels * self.block**2))
-        energies = [part.square().sum(dim=1, keepdim=True) for part in (known, guide)]
-        seen = torch.cat([*energies, known, guide], dim=1)
-        return F.conv2d(seen, torch.cat([beside, like, -2 * beside * fine, -2 * like * here], dim=1))[0, 0]
+        return torch.cat([beside, like, -2 * beside * details, -2 * like * guide], dim=1)
+
+
+def correlated(spectrum: Tensor, weights: Tensor, size: Sequence[int]) -> Tensor:
+    """The sum by these weights at each place, (1, C, h, w) -> (H - h + 1, W - w + 1), of what has that spectrum.
+
+    Through the spectrum, since weights as large as a block take a convolution many times as long.
+    spectrum: `rfft2` of (1, C, H, W); size: H and W.
+    """
+    height, width = (length - side + 1 for length, side in zip(size, weights.shape[-2:], strict=True))
+    product = (spectrum * torch.fft.rfft2(weights, s=tuple(size)).conj()).sum(dim=1)
+    return torch.fft.irfft2(product, s=tuple(size))[0, :height, :width]
 
 
 def blend(old: Tensor, new: Tensor, there: Tensor, window: Tensor) -> Tensor:
@@ -171,10 +184,12 @@ Place = tuple[EllipsisType, slice, slice]
 
 
 def blocks(inside: Tensor, side: int, overlap: int) -> list[Place]:
-    """Overlapping squares that cover a boolean (1, 1, H, W), each with some of it."""
+    """Overlapping squares that cover a boolean (1, 1, H, W), each with some of it, and no two the same."""
     _, rows, columns = box_of(inside)
     starts = [
-        [min(max(start, 0), length - side) for start in range(span.start - overlap, span.stop, side - overlap)]
+        dict.fromkeys(
+            min(max(start, 0), length - side) for start in range(span.start - overlap, span.stop, side - overlap)
+        )
         for span, length in zip((rows, columns), inside.shape[-2:], strict=True)
     ]
     squares = [(..., slice(row, row + side), slice(column, column + side)) for row in starts[0] for column in starts[1]]
@@ -208,7 +223,7 @@ def is_even(
     if not whole.any():
         return False
     # A generator of its own: what a hole gets depends on the picture, not on the seed.
-    filters = random_filters(FILTERS, target.shape[1], patch, target.device, torch.Generator().manual_seed(0))
+    filters = random_filters(FILTERS, target.shape[1], patch, torch.Generator().manual_seed(0))
     seen = F.conv2d(target, filters)[0][:, whole]
     rows, columns = whole.nonzero().T
     middle = inside[0, 0].nonzero().double().mean(dim=0) - (patch - 1) / 2
@@ -254,11 +269,9 @@ def box_of(region: Tensor) -> Place:
     return ..., slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
 
 
-def random_filters(
-    count: int, channels: int, side: int, device: torch.device, generator: torch.Generator | None = None
-) -> Tensor:
+def random_filters(count: int, channels: int, side: int, generator: torch.Generator) -> Tensor:
     """Without a mean, so that colours do not count, and of length 1: (count, channels, side, side)."""
-    filters = torch.randn(count, channels, side, side, device=device, generator=generator)
+    filters = torch.randn(count, channels, side, side, generator=generator)
     filters -= filters.mean(dim=(2, 3), keepdim=True)
     return filters / filters.square().sum(dim=(1, 2, 3), keepdim=True).sqrt()
 
@@ -266,7 +279,8 @@ def random_filters(
 def blurred(picture: Tensor, sd: float) -> Tensor:
     """By a Gaussian of so many pixels, as if the edges went on: (1, C, H, W)."""
     channels, reach = picture.shape[1], round(3 * sd)
-    weights = torch.exp(-0.5 * (torch.arange(-reach, reach + 1, device=picture.device) / sd).square())
+    distances = torch.arange(-reach, reach + 1, device=picture.device, dtype=picture.dtype)
+    weights = torch.exp(-0.5 * (distances / sd).square())
     weights = (weights / weights.sum()).expand(channels, 1, 1, -1)
     wider = F.pad(picture, (reach, reach, reach, reach), mode="replicate")
     return F.conv2d(F.conv2d(wider, weights, groups=channels), weights.mT, groups=channels)
