@@ -35,7 +35,6 @@ from torch import Tensor
 from tqdm import tqdm
 
 from dip import images, masks
-from dip.averages import OutputAverage
 from dip.data import Sample
 from dip.experiment import Experiment, build, construct
 from dip.metrics import psnr, texture_distance
@@ -95,11 +94,10 @@ class Oracle(Callback):
         return {"curve": self.curve, "scores": self.scores, "rank_correlation": self.rank_correlation}
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if isinstance(pl_module, DeepImagePrior) and isinstance(pl_module.average, OutputAverage):
-            sample = trainer.datamodule.sample  # pyright: ignore[reportAttributeAccessIssue]
-            with at_its_best(trainer, pl_module):
-                uncertain = pl_module.deviation()
-                assert uncertain is not None
+        assert isinstance(pl_module, DeepImagePrior)
+        sample = trainer.datamodule.sample  # pyright: ignore[reportAttributeAccessIssue]
+        with at_its_best(trainer, pl_module):
+            if (uncertain := pl_module.deviation()) is not None:
                 self.rank_correlation = rank_correlation(uncertain.cpu(), pl_module.draw().cpu().clamp(0, 1), sample)
 
 

@@ -108,8 +108,8 @@ class Quilting:
         self.guide_sd = guide_sd
         self.guide_weight = guide_weight
         self.holes: list[tuple[Tensor, Tensor]] = []
+        known = mask == 1
         for inside in deep_holes(mask == 0, blur_sd) if contrast > 0 else ():
-            known = mask == 1
             around, near = surroundings(inside, known, 2 * block), surroundings(inside, known, 3 * patch)
             room = min(target.shape[-2:]) >= max(block, patch) and bool(wholly(around, block).any())
             if room and is_even(target, inside, near, patch, variety_below, kurtosis_below):
@@ -219,7 +219,7 @@ def is_even(
     target: Tensor, inside: Tensor, around: Tensor, patch: int, variety_below: float, kurtosis_below: float
 ) -> bool:
     """Whether a hole lies in an even texture, which its surroundings are an example of."""
-    whole = F.avg_pool2d(around.float(), patch, stride=1)[0, 0] == 1
+    whole = wholly(around, patch)
     if not whole.any():
         return False
     # A generator of its own: what a hole gets depends on the picture, not on the seed.
