@@ -26,7 +26,7 @@ GRAPH = {
     "supervision": set(),
     "averages": set(),
     "texture": {"regions"},
-    "fill": {"averages", "regions", "texture"},
+    "fill": {"averages", "metrics", "regions", "texture"},
     "module": {"averages", "data", "fill", "inputs"},
     "callbacks": {"files", "data", "formats", "images", "metrics", "module", "stopping", "texture"},
     "checkpoints": {"files", "callbacks", "data"},

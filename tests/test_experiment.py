@@ -73,7 +73,14 @@ KNOBS = {
     "loss=masked_mse_ssim": {"ssim_weight": "0.5"},
     "penalty=total_variation": {"weight": "0.1", "isotropic": "false"},
     "penalty=colour_range": {"weight": "9", "blur_sd": "2"},
-    "fill=coarse": {"weight": "9", "members": "3", "reduction": "2", "share": "0.25"},
+    "fill=coarse": {
+        "weight": "9",
+        "members": "3",
+        "reduction": "2",
+        "share": "0.25",
+        "decay": "0.5",
+        "trusted_sd": "0.001",
+    },
     "texture=quilting": {
         "contrast": "0.5",
         "variety_below": "0",

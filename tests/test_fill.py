@@ -12,6 +12,7 @@ from dip.callbacks import Interruption
 from dip.command import Interrupted
 from dip.experiment import build
 from dip.fill import CoarseFill
+from dip.metrics import biharmonic
 from dip.repair import restore
 
 MASK = torch.ones(1, 1, 48, 64)
@@ -20,9 +21,9 @@ HOLE = 1 - MASK
 RUNS = torch.rand(3, 3, 12, 16, generator=torch.Generator().manual_seed(0))
 
 
-def fill(mask=MASK, **turned):
-    keys = {"weight": 2.0, "members": 3, "reduction": 4, "share": 0.5} | turned
-    return CoarseFill(torch.zeros(1, 3, *mask.shape[-2:]), mask, **keys)
+def fill(mask=MASK, target=0.0, **turned):
+    keys = {"weight": 2.0, "members": 3, "reduction": 4, "share": 0.5, "decay": 0.9, "trusted_sd": 1e6} | turned
+    return CoarseFill(torch.zeros(1, 3, *mask.shape[-2:]) + target, mask, **keys)
 
 
 def found(mask=MASK):
@@ -72,7 +73,24 @@ def test_the_deviation_is_that_of_the_runs_in_the_hole():
     assert torch.allclose(deviation, functional.interpolate(spread, (48, 64), mode="bilinear") * HOLE)
 
 
-@pytest.mark.parametrize("wrong", ["weight=-1", "members=0", "reduction=1", "share=0", "share=1.1"])
+def test_colours_are_the_runs_as_far_as_they_agree_in_a_hole_and_else_biharmonic_inpainting():
+    two = torch.ones(1, 1, 48, 64)
+    two[..., 4:44, 4:28] = two[..., 4:44, 36:60] = 0  # 12 pixels deep each
+    target = torch.linspace(0, 1, 64).expand(1, 3, 48, 64) * two
+    drawn = torch.full((4, 3, 12, 16), 0.8)
+    drawn[:, :, :, 8:] += 0.1 * torch.tensor([-1.0, 1.0, -1.0, 1.0])[:, None, None, None]
+    penalty = fill(two, target, trusted_sd=0.1)
+    penalty.keep_to(drawn)
+    assert [penalty.trust(hole) for hole in penalty.holes] == pytest.approx([1, 0.5], abs=0.03)
+    smooth = functional.avg_pool2d(biharmonic(target, two), 4)
+    assert (penalty.colours[..., 2:10, 2:6] - 0.8).abs().max() < 0.01
+    expected = (0.8 + smooth)[..., 2:10, 10:14] / 2
+    assert (penalty.colours[..., 2:10, 10:14] - expected).abs().max() < 0.02
+
+
+@pytest.mark.parametrize(
+    "wrong", ["trusted_sd=0", "weight=-1", "members=0", "reduction=1", "share=0", "share=1.1", "decay=1"]
+)
 def test_what_makes_no_sense_is_refused(config, tmp_path, wrong):
     with pytest.raises(ValueError, match=rf"fill\.{wrong}"):
         build(config("hole_kind=large", f"fill.{wrong}"), tmp_path)
@@ -95,9 +113,10 @@ def hole_of(folder):
 
 def test_the_runs_come_first_and_the_hole_is_held_to_their_mean(large, tmp_path, caplog):
     caplog.set_level("INFO")
-    long = ["trainer.max_steps=60", "fill.share=0.1"]
+    long = ["trainer.max_steps=60", "fill.share=0.1", "fill.trusted_sd=1000"]
     metrics = restore(large(*long, "fill.weight=30"), tmp_path / "held")
-    assert "First the colours of large holes, as the mean of 2 runs on the reduced picture." in caplog.text
+    assert "First the colours of large holes, from 2 runs on the reduced picture." in caplog.text
+    assert "the colours are theirs, to 100 %; the rest is biharmonic inpainting's." in caplog.text
     assert [caplog.text.count(said) for said in ("pixels deep", "steps in", "data.max_side")] == [1, 1, 0]
     restore(large(*long, "fill.weight=0"), tmp_path / "free")
     within = tmp_path / "held" / "fill"
@@ -110,8 +129,8 @@ def test_the_runs_come_first_and_the_hole_is_held_to_their_mean(large, tmp_path,
     first = json.loads((within / "metrics.json").read_text())
     assert (first["steps"], metrics["steps"]) == (12, 60)
     assert metrics["seconds"] > first["seconds"]
-    seen = [OmegaConf.load(path / "config.yaml").model.depth for path in (tmp_path / "held", within / "member_1")]
-    assert seen == [2, 1]
+    used = [OmegaConf.load(path / "config.yaml") for path in (tmp_path / "held", within / "member_1")]
+    assert [(cfg.model.depth, cfg.average.decay) for cfg in used] == [(2, 0.99), (1, 0.95)]
 
 
 def test_ctrl_c_in_the_runs_leaves_a_picture_and_it_can_go_on(large, tmp_path, monkeypatch, caplog):

@@ -1,4 +1,4 @@
-"""Large holes: their colours, from runs on the reduced picture."""
+"""Large holes: their colours, from runs on the reduced picture, as far as these agree."""
 
 from math import ceil
 
@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dip.averages import deviation
+from dip.metrics import biharmonic
 from dip.regions import DEEP, reduced_mask, reduced_size
 from dip.texture import deep_holes
 
@@ -15,9 +16,11 @@ class CoarseFill(nn.Module):
     """A penalty on leaving the colours of large holes that short runs have found: (1, C, H, W) -> scalar.
 
     What runs with other seeds disagree on is the colours in the middle of a hole, which no known pixel is near to. So
-    `members` runs on the picture whose sides are divided by `reduction`, of `share` of the run's steps each, come
-    first, and the run keeps to their mean: the penalty is `weight` times the mean square difference from it of the
-    output, as much reduced, in the holes. What is finer than that remains with the run itself.
+    `members` runs on the picture whose sides are divided by `reduction`, of `share` of the run's steps each and with
+    averages of this `decay`, come first, and the run keeps to what they agree on: the penalty is `weight` times the
+    mean square difference from these colours of the output, as much reduced, in the holes. What is finer than that
+    remains with the run itself. In a hole in which the runs have a standard deviation of d, the colours are those of
+    their mean, with a weight of 1 / (1 + (d / trusted_sd)^2), and for the rest those of biharmonic inpainting.
     target: (1, C, H, W); mask: (1, 1, H, W), 1 = known. weight: 0 is no such runs. `holds`: whether any hole is
     large, and at the smaller size of `max_side` enough is known; `found`: whether the runs are done, and it counts.
     """
@@ -29,7 +32,17 @@ class CoarseFill(nn.Module):
     rows: Tensor
     columns: Tensor
 
-    def __init__(self, target: Tensor, mask: Tensor, weight: float, members: int, reduction: int, share: float):
+    def __init__(
+        self,
+        target: Tensor,
+        mask: Tensor,
+        weight: float,
+        members: int,
+        reduction: int,
+        share: float,
+        decay: float,
+        trusted_sd: float,
+    ):
         super().__init__()
         if weight < 0:
             raise ValueError(f"fill.weight={weight}, but it multiplies an error; 0 is no fill")
@@ -39,13 +52,20 @@ class CoarseFill(nn.Module):
             raise ValueError(f"fill.reduction={reduction}, but each side is divided by it; fill.weight=0 is no fill")
         if not 0 < share <= 1:
             raise ValueError(f"fill.share={share}, but it is a share of trainer.max_steps, above 0 and at most 1")
+        if not 0 < decay < 1:
+            raise ValueError(f"fill.decay={decay}, but it is the averages' of these runs, between 0 and 1")
+        if trusted_sd <= 0:
+            raise ValueError(f"fill.trusted_sd={trusted_sd}, but it is a standard deviation in [0, 1], above 0")
+        self.target = target
+        self.mask = mask
         self.weight = weight
         self.members = members
         self.reduction = reduction
         self.share = share
-        self.register_buffer("inside", torch.zeros_like(mask), persistent=False)
-        for hole in deep_holes(mask == 0, DEEP) if weight > 0 else ():
-            self.inside += hole
+        self.decay = decay
+        self.trusted_sd = trusted_sd
+        self.holes = [hole.float() for hole in deep_holes(mask == 0, DEEP)] if weight > 0 else []
+        self.register_buffer("inside", sum(self.holes, torch.zeros_like(mask)), persistent=False)
         for name in ("colours", "deviation", "share_inside", "rows", "columns"):
             self.register_buffer(name, torch.zeros_like(target), persistent=False)  # until they are found
         height, width = mask.shape[-2:]
@@ -61,12 +81,23 @@ class CoarseFill(nn.Module):
         """
         height, width = self.inside.shape[-2:]
         self.found = True
-        self.colours = drawn.mean(dim=0, keepdim=True)
         spread = deviation(drawn.var(dim=0, correction=0, keepdim=True))
         self.deviation = F.interpolate(spread, size=(height, width), mode="bilinear") * self.inside
         # As matrices, since not every device knows a deterministic gradient of the pooling.
         self.rows, self.columns = averaging(height, drawn.shape[-2]), averaging(width, drawn.shape[-1])
         self.share_inside = self.reduced(self.inside)
+        trusted = sum((hole * self.trust(hole) for hole in self.holes), torch.zeros_like(self.inside))
+        trust = self.reduced(trusted) / self.share_inside.clamp(min=1e-6)
+        smooth = self.reduced(biharmonic(self.target, self.mask))
+        self.colours = smooth + trust * (drawn.mean(dim=0, keepdim=True) - smooth)
+
+    def apart(self, hole: Tensor) -> float:
+        """The standard deviation of what the runs have drawn, root mean square over a hole, (1, 1, H, W)."""
+        return ((self.deviation.square() * hole).sum() / hole.sum()).sqrt().item()
+
+    def trust(self, hole: Tensor) -> float:
+        """The weight of the runs' mean in a hole."""
+        return 1 / (1 + (self.apart(hole) / self.trusted_sd) ** 2)
 
     def reduced(self, picture: Tensor) -> Tensor:
         return self.rows @ picture.to(self.rows.dtype) @ self.columns.T  # float64 in double precision

@@ -397,7 +397,7 @@ def find_colours(experiment: Experiment, folder: Path) -> None:
     assert prior.fill is not None
     results, within = only(callbacks, Results), folder / "fill"
     small = coarse(cfg, prior.fill)
-    log.info("First the colours of large holes, as the mean of %d runs on the reduced picture.", prior.fill.members)
+    log.info("First the colours of large holes, from %d runs on the reduced picture.", prior.fill.members)
     started = time.monotonic()
     try:
         # So that the run itself draws the same numbers when it finds them done.
@@ -412,6 +412,12 @@ def find_colours(experiment: Experiment, folder: Path) -> None:
     finally:
         results.seconds_before = time.monotonic() - started
     prior.fill.keep_to(found.outputs)
+    trusts = [100 * prior.fill.trust(hole) for hole in prior.fill.holes]
+    log.info(
+        "As far as they agree the colours are theirs, to %.0f %%%s; the rest is biharmonic inpainting's.",
+        min(trusts),
+        f" to {max(trusts):.0f} % from hole to hole" if len(trusts) > 1 else "",
+    )
 
 
 @contextmanager
@@ -435,6 +441,8 @@ def coarse(cfg: DictConfig, fill: CoarseFill) -> DictConfig:
     cfg.members, cfg.fill, cfg.texture, cfg.stopping, cfg.resume = fill.members, None, None, None, None
     cfg.data.max_side = fill.max_side
     cfg.trainer.max_steps = max(round(fill.share * cfg.trainer.max_steps), 1)
+    if cfg.average is not None:
+        cfg.average.decay = fill.decay
     if "depth" in cfg.model:
         cfg.model.depth = max(cfg.model.depth - round(math.log2(fill.reduction)), 1)
     cfg.output.path = None

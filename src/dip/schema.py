@@ -245,6 +245,8 @@ class CoarseFill(Target):
     members: int
     reduction: int
     share: float
+    decay: float
+    trusted_sd: float
 
 
 @dataclass
