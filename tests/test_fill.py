@@ -81,11 +81,22 @@ def test_colours_are_the_runs_as_far_as_they_agree_in_a_hole_and_else_biharmonic
     drawn[:, :, :, 8:] += 0.1 * torch.tensor([-1.0, 1.0, -1.0, 1.0])[:, None, None, None]
     penalty = fill(two, target, trusted_sd=0.1)
     penalty.keep_to(drawn)
-    assert [penalty.trust(hole) for hole in penalty.holes] == pytest.approx([1, 0.5], abs=0.03)
     smooth = functional.avg_pool2d(biharmonic(target, two), 4)
+    far = (0.8 - smooth)[..., 1:11, 9:15].square().mean().sqrt().item()
+    trust = 1 / (1 + (0.1**2 / (0.1 * far)) ** 2)
+    assert 0.3 < trust < 0.7
+    assert penalty.trusts == pytest.approx([1, trust], abs=0.03)
     assert (penalty.colours[..., 2:10, 2:6] - 0.8).abs().max() < 0.01
-    expected = (0.8 + smooth)[..., 2:10, 10:14] / 2
-    assert (penalty.colours[..., 2:10, 10:14] - expected).abs().max() < 0.02
+    expected = smooth + trust * (0.8 - smooth)
+    assert (penalty.colours - expected)[..., 2:10, 10:14].abs().max() < 0.02
+
+
+def test_runs_are_trusted_more_where_they_are_farther_from_biharmonic_inpainting():
+    drawn = torch.full((4, 3, 12, 16), 0.2) + 0.05 * torch.tensor([-1.0, 1.0, -1.0, 1.0])[:, None, None, None]
+    near, far = fill(trusted_sd=0.04), fill(trusted_sd=0.04)
+    near.keep_to(drawn - 0.1)
+    far.keep_to(drawn)
+    assert near.trusts[0] < far.trusts[0] - 0.1
 
 
 @pytest.mark.parametrize(

@@ -19,8 +19,9 @@ class CoarseFill(nn.Module):
     `members` runs on the picture whose sides are divided by `reduction`, of `share` of the run's steps each and with
     averages of this `decay`, come first, and the run keeps to what they agree on: the penalty is `weight` times the
     mean square difference from these colours of the output, as much reduced, in the holes. What is finer than that
-    remains with the run itself. In a hole in which the runs have a standard deviation of d, the colours are those of
-    their mean, with a weight of 1 / (1 + (d / trusted_sd)^2), and for the rest those of biharmonic inpainting.
+    remains with the run itself. In a hole in which the runs have a standard deviation of d and their mean is q from
+    biharmonic inpainting, the colours are those of the mean with a weight of 1 / (1 + (d^2 / (trusted_sd * q))^2), and
+    for the rest biharmonic inpainting's: runs that agree are trusted, the more so where it is far from them.
     target: (1, C, H, W); mask: (1, 1, H, W), 1 = known. weight: 0 is no such runs. `holds`: whether any hole is
     large, and at the smaller size of `max_side` enough is known; `found`: whether the runs are done, and it counts.
     """
@@ -86,18 +87,20 @@ class CoarseFill(nn.Module):
         # As matrices, since not every device knows a deterministic gradient of the pooling.
         self.rows, self.columns = averaging(height, drawn.shape[-2]), averaging(width, drawn.shape[-1])
         self.share_inside = self.reduced(self.inside)
-        trusted = sum((hole * self.trust(hole) for hole in self.holes), torch.zeros_like(self.inside))
+        mean, smooth = drawn.mean(dim=0, keepdim=True), self.reduced(biharmonic(self.target, self.mask))
+        self.trusts = [self.trust(hole, mean - smooth) for hole in self.holes]
+        trusted = torch.zeros_like(self.inside)
+        for hole, trust in zip(self.holes, self.trusts, strict=True):
+            trusted += trust * hole
         trust = self.reduced(trusted) / self.share_inside.clamp(min=1e-6)
-        smooth = self.reduced(biharmonic(self.target, self.mask))
-        self.colours = smooth + trust * (drawn.mean(dim=0, keepdim=True) - smooth)
+        self.colours = smooth + trust * (mean - smooth)
 
-    def apart(self, hole: Tensor) -> float:
-        """The standard deviation of what the runs have drawn, root mean square over a hole, (1, 1, H, W)."""
-        return ((self.deviation.square() * hole).sum() / hole.sum()).sqrt().item()
-
-    def trust(self, hole: Tensor) -> float:
-        """The weight of the runs' mean in a hole."""
-        return 1 / (1 + (self.apart(hole) / self.trusted_sd) ** 2)
+    def trust(self, hole: Tensor, difference: Tensor) -> float:
+        """The weight of the runs' mean in a hole, (1, 1, H, W). difference: of it from biharmonic inpainting."""
+        share = self.reduced(hole)
+        squared = (share * difference.square().mean(dim=1, keepdim=True)).sum() / share.sum()
+        variance = (hole * self.deviation.square()).sum() / hole.sum()
+        return (1 / (1 + variance**2 / (self.trusted_sd**2 * squared).clamp(min=1e-12))).item()
 
     def reduced(self, picture: Tensor) -> Tensor:
         return self.rows @ picture.to(self.rows.dtype) @ self.columns.T  # float64 in double precision

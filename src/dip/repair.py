@@ -412,7 +412,7 @@ def find_colours(experiment: Experiment, folder: Path) -> None:
     finally:
         results.seconds_before = time.monotonic() - started
     prior.fill.keep_to(found.outputs)
-    trusts = [100 * prior.fill.trust(hole) for hole in prior.fill.holes]
+    trusts = [100 * trust for trust in prior.fill.trusts]
     log.info(
         "As far as they agree the colours are theirs, to %.0f %%%s; the rest is biharmonic inpainting's.",
         min(trusts),
