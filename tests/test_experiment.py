@@ -414,6 +414,12 @@ def test_any_network_and_any_optimizer_go_with_every_recipe(losses, recipe):
     assert losses(f"experiment={recipe}", *network, "optimizer=any", "optimizer._target_=torch.optim.SGD")
 
 
+@pytest.mark.parametrize("recipe", ["quick", "quality"])
+@pytest.mark.parametrize("part", ["penalty", "fill", "texture", "average", "stopping"])
+def test_a_part_that_is_left_out_leaves_no_key_behind(config, recipe, part):
+    assert config(f"experiment={recipe}", f"{part}=none")[part] is None
+
+
 def test_a_network_that_returns_no_picture_is_refused(config, tmp_path):
     overrides = ["model=any", "model._target_=test_experiment.TwoPictures"]
     with pytest.raises(ValueError, match="model: the network cannot draw a picture"):
