@@ -78,7 +78,7 @@ class CoarseFill(nn.Module):
     def keep_to(self, drawn: Tensor) -> None:
         """From now on it counts. drawn: (N, C, h, w), what each run has drawn.
 
-        Their standard deviation stays in `deviation`, (1, 1, H, W).
+        Their standard deviation stays in `deviation`, (1, 1, H, W), their mean's weight in each hole in `trusts`.
         """
         height, width = self.inside.shape[-2:]
         self.found = True
