@@ -20,8 +20,8 @@ class CoarseFill(nn.Module):
     averages of this `decay`, come first, and the run keeps to what they agree on: the penalty is `weight` times the
     mean square difference from these colours of the output, as much reduced, in the holes. What is finer than that
     remains with the run itself. In a hole in which the runs have a standard deviation of d and their mean is q from
-    biharmonic inpainting, the colours are those of the mean with a weight of 1 / (1 + (d^2 / (trusted_sd * q))^2), and
-    for the rest biharmonic inpainting's: runs that agree are trusted, the more so where it is far from them.
+    biharmonic inpainting, the colours are those of the mean with a weight of 1 / (1 + d^2 / (trusted_sd * q)), and for
+    the rest biharmonic inpainting's: runs that agree are trusted, the more so where it is far from them.
     target: (1, C, H, W); mask: (1, 1, H, W), 1 = known. weight: 0 is no such runs. `holds`: whether any hole is
     large, and at the smaller size of `max_side` enough is known; `found`: whether the runs are done, and it counts.
     """
@@ -100,7 +100,7 @@ class CoarseFill(nn.Module):
         share = self.reduced(hole)
         squared = (share * difference.square().mean(dim=1, keepdim=True)).sum() / share.sum()
         variance = (hole * self.deviation.square()).sum() / hole.sum()
-        return (1 / (1 + variance**2 / (self.trusted_sd**2 * squared).clamp(min=1e-12))).item()
+        return (1 / (1 + variance / (self.trusted_sd * squared.sqrt()).clamp(min=1e-12))).item()
 
     def reduced(self, picture: Tensor) -> Tensor:
         return self.rows @ picture.to(self.rows.dtype) @ self.columns.T  # float64 in double precision
