@@ -143,7 +143,8 @@ def losses(config, tmp_path):
         if truth is not None:
             experiment.data.sample = experiment.data.sample._replace(truth=truth)
         if experiment.prior.fill is not None:
-            find_colours(experiment, Path(mkdtemp(dir=tmp_path)))
+            prior, _, _, callbacks, cfg, _ = experiment
+            find_colours(cfg, prior.fill, only(callbacks, Results), Path(mkdtemp(dir=tmp_path)), go_on=False)
         recorder = Losses()
         turning = [callback for callback in experiment.callbacks if isinstance(callback, WeightJitter | Langevin)]
         experiment.trainer.callbacks = [*turning, recorder]

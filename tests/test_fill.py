@@ -1,15 +1,17 @@
 import json
 import signal
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from omegaconf import OmegaConf
 from PIL import Image
+from pytorch_lightning import Trainer
 from torch.nn import functional
 
 from dip.callbacks import Interruption
-from dip.command import Interrupted
+from dip.command import Interrupted, Refused
 from dip.experiment import build
 from dip.fill import CoarseFill
 from dip.metrics import biharmonic
@@ -162,3 +164,59 @@ def test_ctrl_c_in_the_runs_leaves_a_picture_and_it_can_go_on(large, tmp_path, m
     restore(OmegaConf.load(folder / "config.yaml"), folder, go_on=True)
     restore(large(), tmp_path / "whole")
     assert (folder / "inpainted.png").read_bytes() == (tmp_path / "whole" / "inpainted.png").read_bytes()
+
+
+def fill_runs(folder):
+    return [torch.load(file, weights_only=True) for file in sorted(folder.glob("fill/*/output.pt"))]
+
+
+def test_runs_whose_mean_is_the_result_keep_to_the_colours_that_so_many_more_have_found(large, tmp_path, caplog):
+    caplog.set_level("INFO")
+    metrics = restore(large("members=2", "seed=3"), tmp_path / "both")
+    assert caplog.text.count("First the colours of large holes, from 4 runs on the reduced picture.") == 1
+    assert caplog.text.count("As far as they agree the colours are theirs") == 1
+    assert not any((tmp_path / "both" / name / "fill").exists() for name in metrics["members"])
+    found = fill_runs(tmp_path / "both")
+    alone = []
+    for number in range(2):  # the runs that each would have had
+        restore(large(f"seed={2 * 3 + number}"), tmp_path / str(number))
+        alone += fill_runs(tmp_path / str(number))
+    assert [run.tolist() for run in found] == [run.tolist() for run in alone]
+    first = json.loads((tmp_path / "both" / "fill" / "metrics.json").read_text())
+    assert metrics["seconds"] == pytest.approx(
+        first["seconds"] + sum(member["seconds"] for member in metrics["members"].values()), abs=0.01
+    )
+    together = torch.stack([torch.load(file, weights_only=True) for file in (tmp_path / "both").glob("*/output.pt")])
+    spread = torch.stack(found).var(dim=0, correction=0).mean(dim=1, keepdim=True)
+    variance = together.var(dim=0, correction=0).mean(dim=1, keepdim=True)
+    expected = (variance + functional.interpolate(spread.sqrt(), (72, 96), mode="bilinear").square()).sqrt()
+    with Image.open(tmp_path / "both" / "uncertainty.png") as file:
+        shown = np.array(file.convert("L"), dtype=float)[16:56, 20:60]
+    assert np.corrcoef(shown.ravel(), expected[0, 0, 16:56, 20:60].numpy().ravel())[0, 1] > 0.99
+
+
+def test_runs_that_go_on_keep_to_the_same_colours(large, tmp_path, monkeypatch):
+    folder, fit = tmp_path / "run", Trainer.fit
+
+    def interrupted(trainer, *of, **more):
+        fit(trainer, *of, **more)
+        if Path(trainer.default_root_dir) == folder / "member_1":
+            raise Interrupted(signal.SIGINT, "")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Trainer, "fit", interrupted)
+        with pytest.raises(Interrupted, match="0 of 2 runs are done"):
+            restore(large("members=2"), folder)
+    with monkeypatch.context() as patched:
+        patched.setattr(Trainer, "fit", lambda trainer, *of, **more: begun.append(trainer) or fit(trainer, *of, **more))
+        begun = []
+        restore(OmegaConf.load(folder / "config.yaml"), folder, go_on=True)
+    assert [Path(trainer.default_root_dir).name for trainer in begun] == ["member_2"]
+    restore(large("members=2"), tmp_path / "whole")
+    assert (folder / "inpainted.png").read_bytes() == (tmp_path / "whole" / "inpainted.png").read_bytes()
+
+
+def test_what_the_run_itself_refuses_is_refused_before_the_runs_for_its_colours(large, tmp_path):
+    with pytest.raises(Refused, match=r"model\.depth=8"):
+        restore(large("members=2", "model.depth=8"), tmp_path / "run")
+    assert not (tmp_path / "run" / "fill").exists()

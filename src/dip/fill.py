@@ -19,9 +19,11 @@ class CoarseFill(nn.Module):
     `members` runs on the picture whose sides are divided by `reduction`, of `share` of the run's steps each and with
     averages of this `decay`, come first, and the run keeps to what they agree on: the penalty is `weight` times the
     mean square difference from these colours of the output, as much reduced, in the holes. What is finer than that
-    remains with the run itself. In a hole in which the runs have a standard deviation of d and their mean is q from
-    biharmonic inpainting, the colours are those of the mean with a weight of 1 / (1 + d^2 / (trusted_sd * q)), and for
-    the rest biharmonic inpainting's: runs that agree are trusted, the more so where it is far from them.
+    remains with the run itself. Where the result is the mean of several runs, all keep to the same colours, which
+    `members` runs for each of them have found. In a hole in which the runs have a standard deviation of d and their
+    mean is q from biharmonic inpainting, the colours are those of the mean with a weight of
+    1 / (1 + d^2 / (trusted_sd * q)), and for the rest biharmonic inpainting's: runs that agree are trusted, the more so
+    where it is far from them.
     target: (1, C, H, W); mask: (1, 1, H, W), 1 = known. weight: 0 is no such runs. `holds`: whether any hole is
     large, and at the smaller size of `max_side` enough is known; `found`: whether the runs are done, and it counts.
     """
@@ -67,8 +69,8 @@ class CoarseFill(nn.Module):
         self.trusted_sd = trusted_sd
         self.holes = [hole.float() for hole in deep_holes(mask == 0, DEEP)] if weight > 0 else []
         self.register_buffer("inside", sum(self.holes, torch.zeros_like(mask)), persistent=False)
-        for name in ("colours", "deviation", "share_inside", "rows", "columns"):
-            self.register_buffer(name, torch.zeros_like(target), persistent=False)  # until they are found
+        for name in ("colours", "deviation", "share_inside", "rows", "columns"):  # until they are found
+            self.register_buffer(name, torch.zeros_like(mask), persistent=False)
         height, width = mask.shape[-2:]
         self.max_side = max(ceil((height * width) ** 0.5 / reduction), 8)
         reduced = reduced_mask(mask, reduced_size(height, width, self.max_side))

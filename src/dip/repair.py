@@ -4,7 +4,6 @@ import json
 import logging
 import math
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -267,14 +266,18 @@ def restore_members(
     go_on: bool,
     watch: Callable[[Experiment], None] | None = None,
 ) -> "Together":
-    """Each run has a folder of its own; their mean, as far as they have come, is in `folder`."""
+    """Each run has a folder of its own; their mean, as far as they have come, is in `folder`.
+
+    All keep to the same colours of large holes: more runs find them than would for one run, and so they are surer.
+    """
+    picture = {"target": data.sample.target, "mask": data.sample.mask}
     results = refusing(construct, cfg, "callbacks")["results"]
     refusing(results.check, data.damaged.picture)
-    results.texture = refusing(construct, cfg, "texture", target=data.sample.target, mask=data.sample.mask)
+    results.texture, fill = refusing(construct, cfg, "texture", **picture), refusing(construct, cfg, "fill", **picture)
     save_configuration(cfg, folder)
     done: dict[str, Any] = {}
     outputs: list[torch.Tensor] = []
-    complete = False
+    colours, complete = None, False
     try:
         for number in range(cfg.members):
             within, member = folder / f"member_{number + 1}", cfg.copy()
@@ -283,9 +286,11 @@ def restore_members(
             experiment = refusing(build, member, within, None, begun(within, go_on))
             if watch is not None:
                 watch(experiment)
+            if fill is not None and fill.holds and colours is None:
+                colours = find_colours(cfg, fill, results, folder, go_on)
             log.info("run %d of %d, whose mean is the result", number + 1, cfg.members)
             try:
-                done[within.name] = repair(experiment, within)
+                done[within.name] = repair(experiment, within, colours)
             finally:
                 outputs += kept(only(experiment.callbacks, Results), within / "output.pt")
         complete = True
@@ -295,8 +300,11 @@ def restore_members(
     finally:  # results after Ctrl-C too
         if outputs:
             together = torch.stack(outputs)
-            results.leave(data, together.mean(dim=0), folder, summary(done, complete))
-            uncertain(deviation(together.var(dim=0, correction=0)), folder)
+            results.leave(data, together.mean(dim=0), folder, summary(done, complete, results.seconds_before))
+            variance = together.var(dim=0, correction=0)
+            if fill is not None:
+                variance += fill.deviation.square()
+            uncertain(deviation(variance), folder)
     log.info(table(results.metrics, results.file))
     return Together(torch.cat(outputs), results.metrics)
 
@@ -316,10 +324,11 @@ def kept(results: Results, file: Path) -> list[torch.Tensor]:
     return [torch.load(file, weights_only=True)] if file.exists() else []
 
 
-def summary(members: dict[str, Any], complete: bool) -> dict[str, Any]:
+def summary(members: dict[str, Any], complete: bool, seconds_before: float) -> dict[str, Any]:
     """What metrics.json holds of several runs as one; without `complete` there are more to come."""
     each = list(members.values())
     found: dict[str, Any] = {key: sum(member[key] for member in each) for key in ("steps", "seconds")}
+    found["seconds"] = round(seconds_before + found["seconds"], 2)
     found["stopped_by"] = ", ".join(sorted({member["stopped_by"] for member in each})) if complete else "interrupt"
     for key in ("psnr_held_out", "psnr_held_out_biharmonic"):
         if each and all(key in member for member in each):
@@ -356,8 +365,11 @@ def lacking(cfg: DictConfig, folder: Path) -> Iterator[None]:
         raise Refused(f"out of memory; {', or '.join(lower or ['take a smaller picture'])}") from error
 
 
-def repair(experiment: Experiment, folder: Path) -> dict[str, Any]:
-    """Trains, and leaves every result in `folder`. Raises Interrupted after a signal, with the results written."""
+def repair(experiment: Experiment, folder: Path, colours: torch.Tensor | None = None) -> dict[str, Any]:
+    """Trains, and leaves every result in `folder`. Raises Interrupted after a signal, with the results written.
+
+    colours: what the runs that find those of large holes have drawn, (N, C, h, w); without them they come first.
+    """
     prior, data, trainer, callbacks, cfg, done = experiment
     before = results_before(folder) if done is not None else {}
     rule = before.get("stopped_by", "max_steps")
@@ -373,7 +385,10 @@ def repair(experiment: Experiment, folder: Path) -> dict[str, Any]:
         log.info("The hole is up to %.0f pixels deep: hole_kind=%s.", depth(data.sample.mask), cfg.hole_kind)
     warn_of_the_unreached(callbacks, cfg, data.sample)
     if prior.fill is not None:
-        find_colours(experiment, folder)
+        if colours is None:
+            find_colours(cfg, prior.fill, only(callbacks, Results), folder, done is not None)
+        else:
+            prior.fill.keep_to(colours)
     if done is not None:
         log.info("The run goes on after step %d of %d.", done, trainer.max_steps)
     interruption = only(callbacks, Interruption)
@@ -391,33 +406,32 @@ def repair(experiment: Experiment, folder: Path) -> dict[str, Any]:
     return metrics
 
 
-def find_colours(experiment: Experiment, folder: Path) -> None:
-    """The runs that `dip.fill` needs first, in folders within `folder`/fill, where a later call finds them."""
-    prior, _, _, callbacks, cfg, done = experiment
-    assert prior.fill is not None
-    results, within = only(callbacks, Results), folder / "fill"
-    small = coarse(cfg, prior.fill)
-    log.info("First the colours of large holes, from %d runs on the reduced picture.", prior.fill.members)
-    started = time.monotonic()
+def find_colours(cfg: DictConfig, fill: CoarseFill, results: Results, folder: Path, go_on: bool) -> torch.Tensor:
+    """Makes `fill` keep to what short runs draw, and returns that, (N, C, h, w).
+
+    They are in folders within `folder`/fill, where a later call finds them. Raises Interrupted after a signal.
+    """
+    small, within = coarse(cfg, fill), folder / "fill"
+    log.info("First the colours of large holes, from %d runs on the reduced picture.", small.members)
     try:
         # So that the run itself draws the same numbers when it finds them done.
         with torch.random.fork_rng(), only_warnings():
-            found = restore_members(small, within, construct(small, "data"), begun(within, done is not None))
+            found = restore_members(small, within, construct(small, "data"), begun(within, go_on))
     except Interrupted as interrupted:
         for file in within.glob("inpainted.*"):  # what there is after Ctrl-C
             results.write(open_picture(file, "resume"), folder)
             write(folder / "metrics.json", (within / "metrics.json").read_text())
         said = f"the colours of large holes are not found yet; resume={folder} goes on"
         raise Interrupted(interrupted.received, said) from None
-    finally:
-        results.seconds_before = time.monotonic() - started
-    prior.fill.keep_to(found.outputs)
-    trusts = [100 * trust for trust in prior.fill.trusts]
+    results.seconds_before = found.metrics["seconds"]
+    fill.keep_to(found.outputs)
+    trusts = [100 * trust for trust in fill.trusts]
     log.info(
         "As far as they agree the colours are theirs, to %.0f %%%s; the rest is biharmonic inpainting's.",
         min(trusts),
         f" to {max(trusts):.0f} % from hole to hole" if len(trusts) > 1 else "",
     )
+    return found.outputs
 
 
 @contextmanager
@@ -433,12 +447,14 @@ def only_warnings() -> Iterator[None]:
 
 
 def coarse(cfg: DictConfig, fill: CoarseFill) -> DictConfig:
-    """The configuration of the runs that find the colours; no stop, no texture, no pictures on the way.
+    """The configuration of the runs that find the colours: no stop, no texture, no pictures on the way.
 
-    A network with a depth looks as far as it did, with a level less for each time that the sides are halved.
+    There are `fill.members` for each run that keeps to them. A network with a depth looks as far as it did, with a
+    level less for each time that the sides are halved.
     """
     cfg = cfg.copy()
-    cfg.members, cfg.fill, cfg.texture, cfg.stopping, cfg.resume = fill.members, None, None, None, None
+    cfg.members *= fill.members
+    cfg.fill, cfg.texture, cfg.stopping, cfg.resume = None, None, None, None
     cfg.data.max_side = fill.max_side
     cfg.trainer.max_steps = max(round(fill.share * cfg.trainer.max_steps), 1)
     if cfg.average is not None:
