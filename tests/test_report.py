@@ -70,6 +70,14 @@ def test_a_mean_is_one_row_and_its_members_are_neither_rows_nor_columns(leave, t
     assert list(table[0])[-4:] == measures
 
 
+def test_the_runs_that_find_the_colours_of_one_are_no_rows(leave, tmp_path):
+    leave("0_", {"seed": 0}, psnr_hole=21.0)
+    leave("0_/fill", {"seed": 0}, psnr_hole=20.0)
+    leave("0_/fill/member_1", {"seed": 0}, psnr_hole=20.0)
+    write_report(tmp_path / "sweep")
+    assert [(row["run"], row["psnr_hole"]) for row in rows(tmp_path / "sweep")] == [("0_", "21.0")]
+
+
 def test_a_page_needs_nothing_beside_it(leave, tmp_path):
     leave("0_", {"model.depth": 3}, psnr_hole=20.0, baseline={"psnr_hole": 19.0})
     leave("1_", {"model.depth": 4}, psnr_hole=21.0, baseline={"psnr_hole": 19.0})

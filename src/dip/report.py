@@ -88,11 +88,11 @@ def collected(folder: Path) -> list[Run]:
 def jobs(folder: Path) -> list[Path]:
     """The folders of runs in `folder` or below, in the order of their numbers; of several pictures, that of each.
 
-    The members of a mean are no runs to compare, but their mean is.
+    The members of a mean are no runs to compare, but their mean is; and those that find colours for a run are its own.
     """
     marks = [*folder.rglob("config.yaml"), *folder.rglob("train.log")]
     begun = {mark.parent for mark in marks if not any(part.startswith(".") for part in mark.relative_to(folder).parts)}
-    begun = {job for job in begun if job == folder or not re.fullmatch(r"member_\d+", job.name)}
+    begun = {job for job in begun if job == folder or not re.fullmatch(r"member_\d+|fill", job.name)}
     whole = {parent for job in begun for parent in job.parents}
     return sorted(begun - whole, key=lambda job: natural(str(job.relative_to(folder))))
 
