@@ -40,7 +40,7 @@ from dip.metrics import psnr
 from dip.schema import register
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
-RUN = 1500  # steps of the default recipe, over which a run spreads its pictures
+RUN = 1500  # steps of a run, over which it spreads its pictures
 WARM_UP = 5  # steps that do not count
 MEMORY = Path("/proc/self/status")  # Linux tells there what a process needed at most
 

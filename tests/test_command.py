@@ -54,6 +54,16 @@ def test_help_and_refusals_do_not_wait_for_torch():
         subprocess.run([sys.executable, "-c", script, argument], cwd=REPOSITORY, check=True, capture_output=True)
 
 
+def test_help_that_nobody_reads_on_ends_quietly():
+    read, written = os.pipe()
+    os.close(read)
+    result = subprocess.run(
+        [sys.executable, "train.py", "--help"], cwd=REPOSITORY, stdout=written, stderr=subprocess.PIPE, text=True
+    )
+    os.close(written)
+    assert (result.returncode, result.stderr) == (1, "")
+
+
 def test_help_names_every_choice_and_key(command):
     said = command("--help").stdout
     configs = REPOSITORY / "configs"

@@ -57,6 +57,9 @@ def one_line_errors() -> Iterator[None]:
             raise
         log.error("error: %s", one_line(error))
         sys.exit(2)
+    except BrokenPipeError:  # such as of `--help | head`, which wants no more
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is said on the way out goes nowhere
+        sys.exit(1)
     except OSError as error:  # of Hydra, which makes the run's folder before there is a log
         if show_tracebacks:
             raise
