@@ -230,8 +230,19 @@ def test_a_run_recovers_from_what_is_no_number(config, tmp_path, caplog):
     assert all(parameter.isfinite().all() for parameter in experiment.prior.parameters())
 
 
-def test_a_run_that_nothing_helps_ends_with_its_last_good_weights_and_says_so(config, tmp_path, caplog):
+def test_no_rule_keeps_a_state_that_is_no_number(config, tmp_path):
+    turned = ["callbacks.back_tracking.every_steps=1", "trainer.max_steps=4"]
+    experiment = build(config(*turned, "stopping.every_steps=1", "stopping.refit_share=0"), tmp_path)
+    experiment.trainer.callbacks.append(Broken())
+    metrics = repair(experiment, tmp_path)
+    assert metrics["best_step"] != 4  # whose picture is of the broken weights
+    assert torch.isfinite(torch.tensor([metrics["psnr_held_out"], metrics["psnr_known"]])).all()
+
+
+@pytest.mark.parametrize("patience", ["1", "null"])
+def test_a_run_that_nothing_helps_ends_with_its_last_good_weights_and_says_so(config, tmp_path, caplog, patience):
     turned = ["callbacks.back_tracking.every_steps=1", "callbacks.back_tracking.at_most=3", "trainer.max_steps=20"]
+    turned += ["stopping.every_steps=1", f"stopping.patience_steps={patience}"]
     experiment = build(config(*turned), tmp_path)
     (tracking,) = [callback for callback in experiment.callbacks if isinstance(callback, BackTracking)]
     experiment.trainer.callbacks.append(Broken(again=True))

@@ -19,7 +19,7 @@ from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.accelerators import AcceleratorRegistry
 
-from dip.callbacks import Overview, Results, Supervision
+from dip.callbacks import BackTracking, Overview, Results, Supervision
 from dip.checkpoints import LAST, WholeFiles, fingerprint, read
 from dip.data import Sample, SingleSample
 from dip.module import DeepImagePrior
@@ -107,8 +107,10 @@ def build(cfg: DictConfig, folder: Path, data: SingleSample | None = None, go_on
     )
     check_loss(prior, data.sample)
     check_optimizer(prior)
-    interruption, *others = construct(cfg, "callbacks").values()  # the rule stands before all that act on the last step
-    callbacks = [callback for callback in (interruption, stopping, *others) if callback is not None]
+    callbacks = [callback for callback in construct(cfg, "callbacks").values() if callback is not None]
+    if stopping is not None:  # after what mends the weights that it may keep, before all that act on the last step
+        (mends,) = [callback for callback in callbacks if isinstance(callback, BackTracking)]
+        callbacks.insert(callbacks.index(mends) + 1, stopping)
     for callback in callbacks:
         if isinstance(callback, Supervision):
             callback.reached = reach(prior, data.sample)

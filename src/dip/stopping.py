@@ -56,9 +56,9 @@ class Stopping(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Sample, batch_idx: int
     ) -> None:
-        step = trainer.global_step
-        if self.ends_at is None and step % self.every_steps == 0:
-            score = self.score(outputs["picture"], batch)
+        step, picture = trainer.global_step, outputs["picture"]
+        if self.ends_at is None and step % self.every_steps == 0 and picture.isfinite().all():
+            score = self.score(picture, batch)
             if score is not None:
                 for logger in trainer.loggers:
                     logger.log_metrics({self.tag: score}, step=step)
