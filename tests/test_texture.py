@@ -41,6 +41,17 @@ def test_the_hole_gets_the_contrast_of_the_texture_around_it_and_keeps_its_colou
     assert half == pytest.approx(full / 2, rel=0.1)
 
 
+@pytest.mark.parametrize("share", [0.3, 0.6, 0.9])
+def test_an_output_keeps_its_details_and_gets_what_they_lack_of_the_contrast(share):
+    noise = functional.avg_pool2d(torch.rand(1, 3, 65, 81, generator=torch.Generator().manual_seed(1)), 2, stride=1)
+    output = FILL + share * (noise - noise.mean())
+    drawn = texture()(output)
+    contrast, example = (inside(part - blurred(part, 4.0)).std().item() for part in (drawn, NOISE))
+    assert contrast == pytest.approx(example, rel=0.1)
+    added, lacks = inside(drawn - output).std().item(), (1 - share**2) ** 0.5 * example
+    assert added == pytest.approx(lacks, abs=0.25 * example)
+
+
 def test_what_repeats_around_a_hole_goes_on_within_it():
     rows, columns = torch.meshgrid(torch.arange(64), torch.arange(80), indexing="ij")
     weave = (0.5 + 0.2 * torch.sin(rows * 2 * torch.pi / 8) * torch.sin(columns * 2 * torch.pi / 8)).expand(

@@ -60,13 +60,15 @@ class Quilting:
     """Gives the large holes of an output the details of the texture around them: (1, C, H, W) -> the same.
 
     A hole gets them if it lies in an even texture: the patches around it are alike on all sides, with a `variety` of
-    less than `variety_below`, and without single edges, with a `kurtosis` of less than `kurtosis_below`. What is bright
-    and dark where stays the prior's, being the output blurred by `blur_sd` pixels; what is finer comes from the known
-    pixels around the hole, in overlapping blocks, each from where its details continue those that are there already
-    and the picture blurred by `guide_sd` pixels is like the output (Efros and Freeman, "Image quilting", 2001). Blocks
-    fade into each other without a loss of contrast (after Heitz and Neyret, "High-performance by-example noise", 2018).
+    less than `variety_below`, and without single edges, with a `kurtosis` of less than `kurtosis_below`. Details are
+    what a picture blurred by `blur_sd` pixels lacks. The output keeps its own, and gets as much of the texture as these
+    lack of its contrast: little near the known pixels, where the prior continues them, and nearly all of it in the
+    middle of a hole. The texture comes from the known pixels around the hole, in overlapping blocks, each from where
+    its details continue those that are there already and the picture blurred by `guide_sd` pixels is like the output
+    (Efros and Freeman, "Image quilting", 2001). Blocks fade into each other without a loss of contrast (after Heitz and
+    Neyret, "High-performance by-example noise", 2018).
     A hole that is as shallow as `blur_sd`, or without room for a block around it, gets none.
-    target: (1, C, H, W); mask: (1, 1, H, W), 1 = known. contrast: what the details are multiplied by; 0 is no texture.
+    target: (1, C, H, W); mask: (1, 1, H, W), 1 = known. contrast: of the hole, where 1 is that of the texture; 0 is none.
     patch: the side, in pixels, of the patches by which an even texture is told. block, overlap: the side of a block,
     and how far it lies over the next. guide_weight: of being unlike the output, when blocks are chosen, where being
     unlike the details beside counts 1. `holes`: those that get texture, and where blocks may come from.
@@ -87,7 +89,7 @@ class Quilting:
         guide_weight: float,
     ):
         if contrast < 0:
-            raise ValueError(f"texture.contrast={contrast}, but it multiplies the details; 0 is no texture")
+            raise ValueError(f"texture.contrast={contrast}, but it is a share of the texture's; 0 is no texture")
         if patch < 2:
             raise ValueError(f"texture.patch={patch}, but it is at least 2")
         if block < 2:
@@ -117,14 +119,27 @@ class Quilting:
 
     def __call__(self, output: Tensor) -> Tensor:
         whole = torch.where(self.mask == 1, self.target, output)
-        colours, guide = blurred(whole, self.blur_sd), blurred(whole, self.guide_sd)
-        details = (self.target - colours) * self.mask
+        details, guide = whole - blurred(whole, self.blur_sd), blurred(whole, self.guide_sd)
         output = output.clone()
         for inside, around in self.holes:
             part = box_of(inside | around)
-            pieces = (guide[part], details[part], self.mask[part], inside[part], around[part])
-            output[part] = torch.where(inside[part], colours[part] + self.contrast * self.quilt(*pieces), output[part])
+            own, mask, within = details[part], self.mask[part], inside[part]
+            texture = self.quilt(guide[part], own * mask, mask, within, around[part])
+            textured = whole[part] + self.lacking(own, texture, within) * texture
+            output[part] = torch.where(within, textured, output[part])
         return output
+
+    def lacking(self, own: Tensor, texture: Tensor, inside: Tensor) -> Tensor:
+        """What the texture is multiplied by, so that with the output's own details it has the contrast: (1, 1, H, W).
+
+        As if the two were independent, so that their variances add up: those of the own details around each pixel of
+        the hole, and of the texture in all of it. own, texture: (1, C, H, W); inside: (1, 1, H, W), boolean.
+        """
+        hole = inside.float()
+        variance = (texture.square().mean(dim=1, keepdim=True) * hole).sum() / hole.sum()
+        around = blurred(own.square().mean(dim=1, keepdim=True) * hole, self.blur_sd)
+        around = around / blurred(hole, self.blur_sd).clamp(min=1e-6)
+        return (self.contrast**2 - around / variance.clamp(min=1e-12)).clamp(min=0).sqrt()
 
     def quilt(self, guide: Tensor, details: Tensor, mask: Tensor, inside: Tensor, around: Tensor) -> Tensor:
         """The details everywhere in the hole, of blocks of those around it; all (1, _, H, W)."""
