@@ -11,14 +11,14 @@ its worst are written to the folder; the second call into it runs only the seeds
 import argparse
 import json
 import sys
-from contextlib import redirect_stderr, redirect_stdout, suppress
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from evaluate import QUIET, observed, same_recipe, shape
+from evaluate import QUIET, composed, observed, same_recipe, shape
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 from pytorch_lightning import Callback, LightningModule, Trainer
@@ -108,8 +108,11 @@ def count(seed: int, overrides: list[str], folder: Path, bar: tqdm) -> None:
     with TemporaryDirectory() as run, (folder / f"seed_{seed}.log").open("w") as said:
         with redirect_stdout(said), redirect_stderr(said):
             experiment = observed([*QUIET, *overrides, f"seed={seed}"], watch, Path(run))
-            with suppress(Refused):  # a run that has diverged counts as well, with its last good picture
+            try:
                 repair(experiment, Path(run))
+            except Refused:
+                if not Path(run, "metrics.json").exists():
+                    raise  # else it has diverged, and counts as well, with its last good picture
         metrics = json.loads(Path(run, "metrics.json").read_text())
         result = images.read(Path(run, "composite.png"), "composite")
     sample = experiment.data.sample
@@ -179,13 +182,15 @@ def main() -> None:
     overrides = [*pictures(arguments), f"trainer.max_steps={steps}", *arguments.overrides]
     missing = [seed for seed in range(arguments.seeds) if not (folder / f"seed_{seed}.json").exists()]
     try:
+        if (members := composed(overrides).members) > 1:
+            raise ValueError(f"members={members}, but one run is looked at for each seed; give members=1")
         with tqdm(total=len(missing) * steps, desc="Counting", unit="step") as bar:
             for done, seed in enumerate(missing, 1):
                 count(seed, overrides, folder, bar)
                 bar.update(done * steps - bar.n)  # a run may have stopped by itself
     except KeyboardInterrupt:
         parser.exit(130, "interrupted; the same command goes on with the seeds that are missing\n")
-    except (ValueError, HydraException, OmegaConfBaseException) as error:
+    except (ValueError, Refused, HydraException, OmegaConfBaseException) as error:
         if not list(folder.glob("seed_*.json")):
             (folder / "overrides.json").unlink()  # the corrected command may have the folder
         parser.error(" ".join(one_line(error).split()))

@@ -397,7 +397,7 @@ def write(rows: list[dict[str, Any]], command: str, folder: Path) -> None:
 
 
 def same_recipe(folder: Path, overrides: list[str]) -> bool:
-    """Whether what the folder holds already is of these overrides; it is from now on."""
+    """Whether what the folder holds already is of these pictures and overrides; it is from now on."""
     path = folder / "overrides.json"
     if path.exists():
         return json.loads(path.read_text()) == overrides
@@ -428,8 +428,11 @@ def main() -> None:
     arguments = parser.parse_intermixed_args()
     if arguments.pictures and not arguments.pictures.is_dir():
         parser.error(f"--pictures {arguments.pictures} is no folder")
-    if not same_recipe(arguments.folder, arguments.overrides):
-        parser.error(f"{arguments.folder} holds runs of other keys (overrides.json), which stay; give another folder")
+    pictures = [f"--pictures {arguments.pictures.resolve()}"] if arguments.pictures else []
+    if not same_recipe(arguments.folder, [*pictures, *arguments.overrides]):
+        parser.error(
+            f"{arguments.folder} holds runs of other keys or pictures (overrides.json), which stay; give another folder"
+        )
     everything = list(cases(arguments))
     missing = [case for case in everything if not (arguments.folder / case.name).exists()]
     threads = max(1, torch.get_num_threads() // arguments.processes)

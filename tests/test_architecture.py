@@ -12,7 +12,7 @@ GRAPH = {
     "masks": {"formats", "images"},
     "holes": set(),
     "regions": set(),
-    "batch": {"resume"},
+    "batch": {"resume", "schema"},
     "data": {"formats", "images", "masks", "regions"},
     "metrics": {"regions"},
     "inputs": {"metrics"},
@@ -32,18 +32,18 @@ GRAPH = {
     "checkpoints": {"files", "callbacks", "data"},
     "validation": set(),
     "stopping": {"data", "metrics", "validation"},
-    "resume": set(),
+    "resume": {"schema"},
     "schema": set(),
     "sweeps": {"command", "files", "schema"},
     "plots": set(),
     "report": {"files", "plots"},
     "command": {"report"},
     "experiment": {
-        *{"callbacks", "checkpoints", "data", "module", "regions", "supervision"},
+        *{"callbacks", "checkpoints", "data", "module", "regions", "schema", "supervision"},
     },
     "repair": {
         *{"averages", "batch", "callbacks", "checkpoints", "command", "data", "experiment", "files", "fill", "formats"},
-        *{"module", "regions", "resume", "supervision", "sweeps"},
+        *{"images", "module", "regions", "resume", "schema", "supervision", "sweeps"},
     },
 }
 HYDRA = {"batch", "schema", "command", "resume", "sweeps", "experiment", "repair"}

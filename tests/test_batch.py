@@ -10,7 +10,7 @@ from PIL import Image
 
 from dip import batch
 from dip.callbacks import Interruption
-from dip.command import Interrupted
+from dip.command import Interrupted, Refused
 from dip.repair import restore_all
 
 
@@ -113,6 +113,27 @@ def test_six_pictures_one_of_them_broken(command, tmp_path, photograph, mask):
     result = command(*arguments, "seed=1", "output.path=null", "data.image='in/[01].png'")
     assert result.returncode == 0
     assert "already" not in result.stderr
+
+
+@pytest.mark.parametrize("recipe", ["experiment=published", "members=2"])
+def test_whatever_the_recipe_nothing_is_repaired_twice(config, tmp_path, photograph, mask, caplog, recipe):
+    (tmp_path / "in").mkdir()
+    shutil.copy(photograph, tmp_path / "in" / "a.png")
+    keys = [f"data.image={tmp_path}/in", "data.truth=null", f"output.path={tmp_path}/out", recipe]
+    restore_all(config(*keys), tmp_path / "runs" / "first", go_on=False)
+    caplog.set_level("INFO")
+    restore_all(config(*keys), tmp_path / "runs" / "second", go_on=False)
+    assert f"it is repaired already, in {tmp_path}/runs/first/a.png" in caplog.text
+
+
+def test_two_results_that_would_be_one_file_are_refused(config, tmp_path, photograph, mask):
+    (tmp_path / "in").mkdir()
+    for name in ("a.png", "a.bmp"):
+        Image.open(photograph).save(tmp_path / "in" / name)
+    cfg = config(f"data.image={tmp_path}/in", "data.truth=null", f"output.path={tmp_path}/out")
+    with pytest.raises(Refused, match=r"out/a\.png would be of both .*/a\.bmp and .*/a\.png"):
+        restore_all(cfg, tmp_path / "run", go_on=False)
+    assert not (tmp_path / "run").exists()
 
 
 def test_ctrl_c_between_many_pictures_and_going_on(config, tmp_path, photograph, mask, monkeypatch):

@@ -151,6 +151,7 @@ def test_each_seed_is_run_once_and_told_of(count, tmp_path):
         (["trainer.max_steps=3"], "trainer.max_steps is given as --steps"),
         (["--steps=0"], "trainer.max_steps=0"),
         (["model.deph=3"], "deph"),
+        (["members=3"], "members=3, but one run is looked at for each seed; give members=1"),
         (["--image", "none.png", "--mask", "none.png"], "data.image=none.png"),
     ],
 )

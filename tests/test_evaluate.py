@@ -109,6 +109,10 @@ def test_a_table_of_what_the_recipe_reaches(evaluate, tmp_path):
     other = evaluate("--suites", "holes", *recipe, "optimizer.lr=0.1")
     assert other.returncode == 2
     assert "holds runs of other keys" in other.stderr
+    (tmp_path / "others").mkdir()
+    other = evaluate("--pictures", tmp_path / "others", "--suites", "holes", *recipe)
+    assert other.returncode == 2
+    assert "holds runs of other keys or pictures" in other.stderr
 
 
 def test_what_every_rule_would_score_is_recorded_and_the_run_does_not_notice(evaluation, photograph, mask, tmp_path):

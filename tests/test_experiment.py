@@ -18,6 +18,7 @@ from dip.callbacks import Interruption, Langevin, Results, WeightJitter
 from dip.command import Interrupted, Refused
 from dip.data import Damaged, SingleSample
 from dip.experiment import build, precision
+from dip.files import write
 from dip.images import to_pil
 from dip.repair import find_colours, only, parts, repair, restore, restore_region
 
@@ -508,7 +509,7 @@ def far_holes(photograph, mask, monkeypatch):
 def test_far_holes_are_repaired_in_runs_of_their_own_and_one_result(config, photograph, tmp_path, far_holes):
     folder = tmp_path / "run"
     metrics = restore(config(f"output.path={tmp_path}/fixed.tif"), folder)
-    assert [part["region"] for part in metrics["parts"].values()] == [[0, 0, 38, 34], [0, 0, 40, 40]]
+    assert [part["region"] for part in metrics["parts"].values()] == [[0, 0, 38, 34], [80, 50, 120, 90]]
     assert json.loads((folder / "metrics.json").read_text()) == metrics
     assert {path.name for path in folder.iterdir()} == {
         *("config.yaml", "inpainted.png", "metrics.json", "region_1", "region_2"),
@@ -590,7 +591,7 @@ def both_kinds(photograph, mask):
     return pixels == 0
 
 
-def test_a_mask_with_both_kinds_of_holes_gets_each_its_own_run(config, tmp_path, both_kinds):
+def test_a_mask_with_both_kinds_of_holes_gets_each_its_own_run(config, photograph, tmp_path, both_kinds):
     folder = tmp_path / "run"
     metrics = restore(config(), folder)
     assert list(metrics["parts"]) == ["thin", "large"]
@@ -600,9 +601,20 @@ def test_a_mask_with_both_kinds_of_holes_gets_each_its_own_run(config, tmp_path,
     assert np.array_equal(whole[50:], thin[50:])
     assert np.array_equal(whole[:50], large[:50])
     assert (thin[both_kinds] != large[both_kinds]).any()
+    truth = np.array(Image.open(photograph))
+    error = (truth[both_kinds] / 255 - whole[both_kinds] / 255) ** 2
+    assert metrics["psnr_hole"] == pytest.approx(-10 * np.log10(error.mean()), abs=1e-3)
     # A run that goes on, and one of which a kind is said, are of the same mask.
     assert restore(OmegaConf.load(folder / "config.yaml"), folder, go_on=True)["parts"].keys() == {"thin", "large"}
     assert restore(config("hole_kind=thin"), tmp_path / "thin")["steps"] == 3
+
+
+@pytest.mark.usefixtures("both_kinds")
+def test_a_refusal_in_the_first_part_leaves_no_result(config, tmp_path):
+    with pytest.raises(Refused, match=r"model\.depth=9"):
+        restore(config("model.depth=9", f"output.path={tmp_path}/fixed.png"), tmp_path / "run")
+    assert not (tmp_path / "fixed.png").exists()
+    assert not (tmp_path / "run" / "metrics.json").exists()
 
 
 def test_the_kinds_of_holes_are_told_at_the_size_of_the_work(config, tmp_path, both_kinds):
@@ -655,13 +667,63 @@ def test_members_that_were_interrupted_go_on_with_what_is_missing(config, tmp_pa
     with pytest.raises(Interrupted, match=r"1 of 3 runs are done; resume="):
         restore_region(cfg, folder, watch=stop_the_second)
     metrics = json.loads((folder / "metrics.json").read_text())
-    assert (metrics["stopped_by"], list(metrics["members"])) == ("interrupt", ["member_1"])
+    assert (metrics["stopped_by"], list(metrics["members"])) == ("interrupt", ["member_1", "member_2"])
     assert (folder / "inpainted.png").exists()
     caplog.set_level("INFO")
     resumed = restore(OmegaConf.load(folder / "config.yaml"), folder, go_on=True)
     assert "is complete after 3 steps" in caplog.text
     fresh = restore(config("members=3"), tmp_path / "fresh")
     assert resumed["psnr_hole"] == fresh["psnr_hole"]
+
+
+def mean_of(outputs):
+    return np.mean([torch.load(file, weights_only=True)[0].numpy() for file in outputs], axis=0).transpose(1, 2, 0)
+
+
+def test_a_mean_that_is_prolonged_and_interrupted_has_all_its_runs_still(config, tmp_path):
+    folder = tmp_path / "run"
+    restore(config("members=2"), folder)
+    cfg = OmegaConf.load(folder / "config.yaml")
+    cfg.trainer.max_steps = 6
+    with pytest.raises(Interrupted, match=r"1 of 2 runs are done; resume="):
+        restore_region(cfg, folder, None, True, interrupt)
+    metrics = json.loads((folder / "metrics.json").read_text())
+    assert {name: member["steps"] for name, member in metrics["members"].items()} == {"member_1": 4, "member_2": 3}
+    drawn = np.array(Image.open(folder / "output.png")) / 255
+    assert np.abs(drawn - mean_of(folder.glob("*/output.pt")).clip(0, 1)).max() < 0.6 / 255
+
+
+def interrupt(experiment):
+    only(experiment.callbacks, Interruption).received = signal.SIGINT
+
+
+def test_ctrl_c_between_two_runs_says_what_goes_on(config, tmp_path, monkeypatch):
+    def interrupted(cfg, *of):
+        if cfg.seed == 1:
+            raise KeyboardInterrupt
+        return build(cfg, *of)
+
+    monkeypatch.setattr("dip.repair.build", interrupted)
+    with pytest.raises(Interrupted, match=r"1 of 2 runs are done; resume=.*/run goes on"):
+        restore(config("members=2"), tmp_path / "run")
+    assert list(json.loads((tmp_path / "run" / "metrics.json").read_text())["members"]) == ["member_1"]
+
+
+def test_a_run_that_is_killed_among_its_results_is_part_of_the_mean(config, tmp_path, monkeypatch):
+    folder = tmp_path / "run"
+
+    def killed(path, text):
+        if "member_2" in path.parts:
+            raise SystemExit
+        write(path, text)
+
+    with monkeypatch.context() as patched:
+        patched.setattr("dip.callbacks.write", killed)
+        with pytest.raises(SystemExit):
+            restore(config("members=2"), folder)
+    assert (folder / "member_2" / "output.pt").exists()
+    resumed = restore(OmegaConf.load(folder / "config.yaml"), folder, go_on=True)
+    assert resumed["psnr_hole"] == restore(config("members=2"), tmp_path / "fresh")["psnr_hole"]
 
 
 def test_no_member_is_refused(config, tmp_path):

@@ -253,3 +253,5 @@ def test_a_run_that_nothing_helps_ends_with_its_last_good_weights_and_says_so(co
     assert tracking.times == 3
     assert "learning rate 0.0025" in caplog.text
     assert torch.isfinite(torch.tensor(metrics["psnr_known"]))
+    with pytest.raises(Refused, match=r"has broken up; start it anew with a lower optimizer.lr=0.01"):
+        repair(build(config(*turned), tmp_path, go_on=True), tmp_path)

@@ -166,6 +166,14 @@ def test_a_job_goes_on_is_left_when_complete_and_refused_when_it_is_another(conf
     assert "The run goes on after step 3 of 5." in caplog.text
 
 
+@pytest.mark.parametrize("recipe", ["experiment=published", "members=2"])
+def test_a_complete_job_is_left_as_it_is_whatever_its_recipe(config, tmp_path, recipe):
+    first = perform_job(config(recipe, "trainer.precision=auto"), tmp_path / "run")
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "run").rglob("*")}
+    assert perform_job(config(recipe, "trainer.precision=auto"), tmp_path / "run") == first
+    assert before == {path: path.stat().st_mtime_ns for path in (tmp_path / "run").rglob("*")}
+
+
 def test_a_signal_that_is_somebody_else_s_reaches_them_after_a_checkpoint(config, tmp_path):
     class Send(Callback):
         def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):

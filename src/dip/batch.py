@@ -9,7 +9,8 @@ from typing import NamedTuple
 from omegaconf import DictConfig, OmegaConf
 from PIL import Image
 
-from dip.resume import as_measured
+from dip.resume import UNDONE, as_measured
+from dip.schema import to_be_measured
 
 
 class Files(NamedTuple):
@@ -83,6 +84,16 @@ def configured(cfg: DictConfig, files: Files) -> DictConfig:
     return part
 
 
+def check_outputs(cfg: DictConfig, each: list[Files]) -> None:
+    """Raises ValueError where the results of two pictures would be one file."""
+    taken: dict[str, str] = {}
+    for files in each if cfg.output.path is not None else ():
+        path = configured(cfg, files).output.path
+        if path in taken:
+            raise ValueError(f"output.path={cfg.output.path}: {path} would be of both {taken[path]} and {files.image}")
+        taken[path] = files.image
+
+
 def finished(cfg: DictConfig, folder: Path, files: Files) -> Path | None:
     """Where a run beside `folder`, or in it, has repaired this picture, from these files and in this very way."""
     newest = max(os.path.getmtime(path) for path in files[1:] if path is not None and os.path.exists(path))
@@ -91,7 +102,7 @@ def finished(cfg: DictConfig, folder: Path, files: Files) -> Path | None:
         if (
             metrics.exists()
             and os.path.getmtime(metrics) > newest
-            and json.loads(metrics.read_text())["stopped_by"] != "interrupt"
+            and json.loads(metrics.read_text())["stopped_by"] not in UNDONE
             and config.read_text() in configurations(cfg, config)
             and (cfg.output.path is None or os.path.exists(plain(cfg.output.path)))
         ):
@@ -102,4 +113,4 @@ def finished(cfg: DictConfig, folder: Path, files: Files) -> Path | None:
 def configurations(cfg: DictConfig, saved: Path) -> set[str]:
     """What the file `saved` holds if it is of the same run, which may be one of several parts."""
     measured = as_measured(cfg, OmegaConf.load(saved))
-    return {OmegaConf.to_yaml(measured, resolve=measured.hole_kind != "auto"), OmegaConf.to_yaml(cfg)}
+    return {OmegaConf.to_yaml(measured, resolve=not to_be_measured(measured)), OmegaConf.to_yaml(cfg)}

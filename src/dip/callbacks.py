@@ -23,7 +23,7 @@ from torch.utils.tensorboard.writer import SummaryWriter
 
 from dip import formats, images
 from dip.data import Sample, SingleSample
-from dip.files import write
+from dip.files import whole, write
 from dip.metrics import biharmonic, psnr, ssim, texture_distance
 from dip.module import DeepImagePrior
 from dip.stopping import at_its_best, copied, rules
@@ -428,16 +428,16 @@ def stopped_by(trainer: Trainer) -> str:
 
 
 class Results(Callback):
-    """Pictures and `metrics.json` in the run's folder; `metrics` is what that file holds, and `output` the raw picture.
+    """Pictures and `metrics.json` in the run's folder; `metrics` is what that file holds.
 
-    `texture`, set before training, gives holes theirs.
+    `texture`, set before training, gives holes theirs; `raw_file` is where the raw output goes as a tensor as well.
     The pictures are what the checkpoint stands for: drawn after the last update and without the input's noise, or the
     average of the run.
     path: where the repaired picture goes as well, in the format of its ending; without `overwrite` no file is replaced.
     """
 
-    output: Tensor
     texture: Quilting | None = None
+    raw_file: Path | None = None
     seconds_before = 0.0  # what the run took until the checkpoint that it goes on from
 
     def __init__(self, path: str | None, overwrite: bool):
@@ -469,6 +469,9 @@ class Results(Callback):
         seconds = time.monotonic() - self.started
         with at_its_best(trainer, pl_module), trainer.precision_plugin.forward_context():
             output = pl_module.draw().float().cpu()  # pyright: ignore[reportCallIssue]
+        if self.raw_file is not None:
+            with whole(self.raw_file) as file:
+                torch.save(output, file)
         run: dict[str, Any] = {
             "steps": trainer.global_step,
             "seconds": round(seconds, 2),
@@ -493,7 +496,7 @@ class Results(Callback):
             )
             smooth, output = output, self.texture(output)
             run = {**run, "seconds": round(run["seconds"] + time.monotonic() - started, 2)}
-        self.output, sample, full = output, data.sample, data.enlarged(output)
+        sample, full = data.sample, data.enlarged(output)
         self.write(data.restored(output), folder)
         drawn: dict[str, Any] = {"region": list(data.box), "drawn_at": list(reversed(output.shape[-2:]))}
         drawn["texture_distance"] = texture_distance(data.original.composite(full), data.original.mask)

@@ -24,6 +24,7 @@ from dip.checkpoints import LAST, WholeFiles, fingerprint, read
 from dip.data import Sample, SingleSample
 from dip.module import DeepImagePrior
 from dip.regions import kinds
+from dip.schema import to_be_measured
 from dip.supervision import reached
 
 
@@ -137,15 +138,6 @@ def build(cfg: DictConfig, folder: Path, data: SingleSample | None = None, go_on
         enable_model_summary=False,
     )
     return Experiment(prior, data, trainer, callbacks, cfg, done)
-
-
-def goes_by_hole(cfg: DictConfig) -> bool:
-    """Whether the kind of the hole decides on any key."""
-    return "${by_hole:" in OmegaConf.to_yaml(cfg)
-
-
-def to_be_measured(cfg: DictConfig) -> bool:
-    return cfg.hole_kind == "auto" and goes_by_hole(cfg)
 
 
 def measured(cfg: DictConfig, data: SingleSample) -> DictConfig:

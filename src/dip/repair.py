@@ -3,6 +3,7 @@
 import json
 import logging
 import math
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,9 +20,9 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from PIL import Image
 
-from dip import batch, regions
+from dip import batch, images, regions
 from dip.averages import deviation
-from dip.callbacks import BackTracking, Interruption, Results, Supervision, uncertain
+from dip.callbacks import BackTracking, Interruption, Results, Supervision, compare, uncertain
 from dip.checkpoints import LAST
 from dip.command import Interrupted, Refused, show_tracebacks
 from dip.data import Sample, SingleSample
@@ -30,24 +31,24 @@ from dip.experiment import (
     build,
     check,
     construct,
-    goes_by_hole,
     measured,
     out_of_memory,
     precision,
-    to_be_measured,
 )
-from dip.files import held, whole, write
+from dip.files import held, write
 from dip.fill import CoarseFill
 from dip.formats import open_picture
 from dip.module import DeepImagePrior
 from dip.regions import Box, depth, kinds
-from dip.resume import begun_so, resumed
+from dip.resume import UNDONE, begun_so, resumed
+from dip.schema import goes_by_hole, to_be_measured
 from dip.supervision import reached
 from dip.sweeps import check_objective, is_search, score, threads_of_a_job
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 LOWER = (("data", "max_side"), ("model", "depth"), ("model", "widths"))  # what takes memory
+RAW = "output.pt"  # of a run whose mean with others is the result: what it has drawn
 LARGE = 1_000_000  # pixels; about 1.6 GB of memory in bfloat16, 2.3 GB in float32
 
 
@@ -107,12 +108,12 @@ def searched(cfg: DictConfig, folder: Path) -> float:
 
 def perform_job(cfg: DictConfig, folder: Path) -> dict[str, Any]:
     """A run of a sweep: it goes on where it has begun, and is left as it is where it is complete."""
+    cfg.trainer.precision = precision(cfg.trainer.precision, cfg.trainer.accelerator)  # as in what it is compared with
     go_on = begun(folder, True)
     if not go_on:
         return perform(cfg, folder)
-    cfg.trainer.precision = precision(cfg.trainer.precision, cfg.trainer.accelerator)  # as in what it is compared with
     before = results_before(folder)
-    if refusing(begun_so, folder, cfg) and before.get("stopped_by", "interrupt") != "interrupt":
+    if refusing(begun_so, folder, cfg) and is_done(before):
         log.info("The run in %s is complete.", folder)
         return before
     return perform(cfg, folder, go_on)
@@ -137,6 +138,7 @@ def restore_all(cfg: DictConfig, folder: Path, go_on: bool) -> dict[str, Any]:
     """
     cfg.trainer.precision = precision(cfg.trainer.precision, cfg.trainer.accelerator)  # as in what is compared
     each = refusing(batch.pictures, cfg.data.image, cfg.data.get("mask"), cfg.data.get("truth"))
+    refusing(batch.check_outputs, cfg, each)
     save_configuration(cfg, folder)
     done, failed = {}, []
     for number, files in enumerate(each, 1):
@@ -150,9 +152,8 @@ def restore_all(cfg: DictConfig, folder: Path, go_on: bool) -> dict[str, Any]:
             if part.output.path is not None:
                 Path(part.output.path).expanduser().parent.mkdir(parents=True, exist_ok=True)
             done[files.name] = restore(part, folder / files.name, begun(folder / files.name, go_on))
-        except Interrupted as interrupted:
-            said = f"{len(done)} of {len(each)} pictures are repaired; resume={folder} goes on"
-            raise Interrupted(interrupted.received, said) from None
+        except KeyboardInterrupt as interrupt:
+            raise interrupted(interrupt, f"{len(done)} of {len(each)} pictures are repaired", folder) from None
         except Refused as refused:
             log.error("error: %s", refused)
             failed.append(files.name)
@@ -215,25 +216,34 @@ def restore_parts(cfg: DictConfig, folder: Path, data: SingleSample, each: list[
     refusing(results.check, picture)
     save_configuration(cfg, folder)
     log.info("%d parts, one by one: regions far from each other, or thin and large holes", len(each))
-    done = {}
+    metrics: dict[str, Any] = {}
     try:
         for part in each:
             within = folder / part.name
-            try:
-                done[part.name] = restore_region(part.cfg, within, None, begun(within, go_on))
-            finally:
-                for file in within.glob("inpainted.*"):
-                    picture.paste(open_picture(file, "resume"), part.box[:2], part.pixels)
-    except Interrupted as interrupted:
-        said = f"{len(done)} of {len(each)} parts are repaired; resume={folder} goes on"
-        raise Interrupted(interrupted.received, said) from None
+            restore_region(part.cfg, within, None, begun(within, go_on))
+    except KeyboardInterrupt as interrupt:
+        done = sum(is_done(results_before(folder / part.name)) for part in each)
+        raise interrupted(interrupt, f"{done} of {len(each)} parts are repaired", folder) from None
     finally:  # results after Ctrl-C too
-        by = sorted({metrics["stopped_by"] for metrics in done.values()}) if len(done) == len(each) else ["interrupt"]
-        metrics = {"stopped_by": ", ".join(by), "parts": done}
-        results.write(picture, folder)
-        write(folder / "metrics.json", json.dumps(metrics, indent=2) + "\n")
+        own = [results_before(folder / part.name) for part in each]
+        if any(own):
+            for part in each:
+                for file in (folder / part.name).glob("inpainted.*"):
+                    picture.paste(open_picture(file, "resume"), part.box[:2], part.pixels)
+            results.write(picture, folder)
+            found = {part.name: {**run, "region": list(part.box)} for part, run in zip(each, own, strict=True) if run}
+            metrics = {"stopped_by": stopped_by(own), **measured_whole(picture, data), "parts": found}
+            write(folder / "metrics.json", json.dumps(metrics, indent=2) + "\n")
     log.info("%s", results.file)
     return metrics
+
+
+def measured_whole(picture: Image.Image, data: SingleSample) -> dict[str, Any]:
+    """What metrics.json holds of a picture that is put together from parts, with the known pixels as they are."""
+    if data.original.truth is None:
+        return {}
+    found = compare(images.from_pil(picture.crop(data.box), data.levels), data.original)
+    return {"region": list(data.box), **{key: found[key] for key in ("psnr_hole", "ssim_hole", "psnr_composite")}}
 
 
 def restore_region(
@@ -274,33 +284,33 @@ def restore_members(
     results = refusing(construct, cfg, "callbacks")["results"]
     refusing(results.check, data.damaged.picture)
     results.texture, fill = refusing(construct, cfg, "texture", **picture), refusing(construct, cfg, "fill", **picture)
-    save_configuration(cfg, folder)
-    done: dict[str, Any] = {}
+    save_configuration(cfg, folder, resolve=True)
+    folders = [folder / f"member_{number + 1}" for number in range(cfg.members)]
     outputs: list[torch.Tensor] = []
-    colours, complete = None, False
+    colours = None
     try:
-        for number in range(cfg.members):
-            within, member = folder / f"member_{number + 1}", cfg.copy()
+        for number, within in enumerate(folders):
+            member = cfg.copy()
             member.members, member.output.path, member.texture = 1, None, None
             member.seed = (cfg.seed * cfg.members + number) % 2**32  # no other seed has any of these
             experiment = refusing(build, member, within, None, begun(within, go_on))
+            only(experiment.callbacks, Results).raw_file = within / RAW
             if watch is not None:
                 watch(experiment)
             if fill is not None and fill.holds and colours is None:
                 colours = find_colours(cfg, fill, results, folder, go_on)
             log.info("run %d of %d, whose mean is the result", number + 1, cfg.members)
-            try:
-                done[within.name] = repair(experiment, within, colours)
-            finally:
-                outputs += kept(only(experiment.callbacks, Results), within / "output.pt")
-        complete = True
-    except Interrupted as interrupted:
-        said = f"{len(done)} of {cfg.members} runs are done; resume={folder} goes on"
-        raise Interrupted(interrupted.received, said) from None
+            repair(experiment, within, colours)
+    except KeyboardInterrupt as interrupt:
+        done = sum(is_done(results_before(within)) for within in folders)
+        raise interrupted(interrupt, f"{done} of {cfg.members} runs are done", folder) from None
     finally:  # results after Ctrl-C too
+        drawn = [within for within in folders if (within / RAW).exists()]
+        outputs += [torch.load(within / RAW, weights_only=True) for within in drawn]
         if outputs:
             together = torch.stack(outputs)
-            results.leave(data, together.mean(dim=0), folder, summary(done, complete, results.seconds_before))
+            found = {within.name: results_before(within) for within in folders}
+            results.leave(data, together.mean(dim=0), folder, summary(found, results.seconds_before))
             variance = together.var(dim=0, correction=0)
             if fill is not None:
                 variance += fill.deviation.square()
@@ -316,24 +326,31 @@ class Together(NamedTuple):
     metrics: dict[str, Any]  # of their mean
 
 
-def kept(results: Results, file: Path) -> list[torch.Tensor]:
-    """The raw output of a run, which a later call finds in `file`; none where it drew nothing."""
-    if hasattr(results, "output"):
-        with whole(file) as content:
-            torch.save(results.output, content)
-    return [torch.load(file, weights_only=True)] if file.exists() else []
-
-
-def summary(members: dict[str, Any], complete: bool, seconds_before: float) -> dict[str, Any]:
-    """What metrics.json holds of several runs as one; without `complete` there are more to come."""
-    each = list(members.values())
+def summary(members: dict[str, Any], seconds_before: float) -> dict[str, Any]:
+    """What metrics.json holds of several runs as one; of those that have not begun the results are empty."""
+    each = [member for member in members.values() if member]
     found: dict[str, Any] = {key: sum(member[key] for member in each) for key in ("steps", "seconds")}
     found["seconds"] = round(seconds_before + found["seconds"], 2)
-    found["stopped_by"] = ", ".join(sorted({member["stopped_by"] for member in each})) if complete else "interrupt"
+    found["stopped_by"] = stopped_by(list(members.values()))
     for key in ("psnr_held_out", "psnr_held_out_biharmonic"):
         if each and all(key in member for member in each):
             found[key] = fmean(member[key] for member in each)
-    return {**found, "members": members}
+    return {**found, "members": {name: member for name, member in members.items() if member}}
+
+
+def stopped_by(each: list[dict[str, Any]]) -> str:
+    """What has stopped several runs, by the results of each; they are not done before all of them are."""
+    return ", ".join(sorted({run["stopped_by"] for run in each})) if all(map(is_done, each)) else "interrupt"
+
+
+def is_done(results: dict[str, Any]) -> bool:
+    """Whether a run has come to its end; without results it has not begun."""
+    return results.get("stopped_by", "interrupt") not in UNDONE
+
+
+def interrupted(interrupt: KeyboardInterrupt, said: str, folder: Path) -> Interrupted:
+    """What ends several runs, wherever the signal has come."""
+    return Interrupted(getattr(interrupt, "received", signal.SIGINT), f"{said}; resume={folder} goes on")
 
 
 def save_configuration(cfg: DictConfig, folder: Path, resolve: bool = False) -> None:
@@ -373,6 +390,8 @@ def repair(experiment: Experiment, folder: Path, colours: torch.Tensor | None = 
     prior, data, trainer, callbacks, cfg, done = experiment
     before = results_before(folder) if done is not None else {}
     rule = before.get("stopped_by", "max_steps")
+    if rule == "diverged":
+        raise Refused(f"the run in {folder} has broken up; start it anew with a lower optimizer.lr={cfg.optimizer.lr}")
     if done is not None and (done >= trainer.max_steps or rule not in ("max_steps", "interrupt")):
         more = "a larger trainer.max_steps makes it go on" if rule == "max_steps" else f"{rule} has stopped it"
         log.info("The run in %s is complete after %d steps; %s.", folder, done, more)
@@ -417,12 +436,12 @@ def find_colours(cfg: DictConfig, fill: CoarseFill, results: Results, folder: Pa
         # So that the run itself draws the same numbers when it finds them done.
         with torch.random.fork_rng(), only_warnings():
             found = restore_members(small, within, construct(small, "data"), begun(within, go_on))
-    except Interrupted as interrupted:
-        for file in within.glob("inpainted.*"):  # what there is after Ctrl-C
+    except KeyboardInterrupt as interrupt:
+        # What there is after Ctrl-C, unless the run is prolonged and has drawn more.
+        for file in within.glob("inpainted.*") if not (folder / "output.png").exists() else ():
             results.write(open_picture(file, "resume"), folder)
             write(folder / "metrics.json", (within / "metrics.json").read_text())
-        said = f"the colours of large holes are not found yet; resume={folder} goes on"
-        raise Interrupted(interrupted.received, said) from None
+        raise interrupted(interrupt, "the colours of large holes are not found yet", folder) from None
     results.seconds_before = found.metrics["seconds"]
     fill.keep_to(found.outputs)
     trusts = [100 * trust for trust in fill.trusts]
@@ -462,7 +481,7 @@ def coarse(cfg: DictConfig, fill: CoarseFill) -> DictConfig:
     if "depth" in cfg.model:
         cfg.model.depth = max(cfg.model.depth - round(math.log2(fill.reduction)), 1)
     cfg.output.path = None
-    for name in ("images", "animation", "supervision"):
+    for name in ("images", "animation", "supervision", "overview"):
         cfg.callbacks[name] = None
     return cfg
 

@@ -9,10 +9,13 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
+from dip.schema import to_be_measured
+
 # All other groups make the training step, and the checkpoint holds their state.
 TURNED = ("trainer", "callbacks", "data", "logger", "output")
 # How a run is started, and where; it is the same run.
 STARTED = {"resume", "threads", "objective", "trainer.devices"}
+UNDONE = ("interrupt", "diverged")  # what has stopped a run whose results are not those that it was to have
 
 
 def resumed(folder: Path, given: DictConfig, overrides: Sequence[str]) -> DictConfig:
@@ -52,6 +55,7 @@ def begun_so(folder: Path, given: DictConfig) -> bool:
     path = folder / "config.yaml"
     try:
         saved = OmegaConf.load(path)
+        assert isinstance(saved, DictConfig)
         before, now = values(saved), values(as_measured(given, saved))
     except YAMLError as error:
         raise ValueError(f"{path}: {' '.join(str(error).split())}") from error
@@ -73,11 +77,13 @@ def as_measured(given: DictConfig, saved: Any) -> DictConfig:
     return measured
 
 
-def values(cfg: Any, prefix: str = "") -> dict[str, Any]:
+def values(cfg: DictConfig) -> dict[str, Any]:
     """What every key holds, by its full name; resolved, unless that has to wait for the hole to be measured."""
-    waits = OmegaConf.is_config(cfg) and cfg.get("hole_kind") == "auto"
-    plain = OmegaConf.to_container(cfg, resolve=not waits) if OmegaConf.is_config(cfg) else cfg
-    if not isinstance(plain, dict):
-        return {prefix: plain}
-    within = (values(part, f"{prefix}.{key}" if prefix else str(key)) for key, part in plain.items())
-    return {key: value for part in within for key, value in part.items()}
+    return flat(OmegaConf.to_container(cfg, resolve=not to_be_measured(cfg)))
+
+
+def flat(part: Any, prefix: str = "") -> dict[str, Any]:
+    if not isinstance(part, dict):
+        return {prefix: part}
+    within = (flat(inner, f"{prefix}.{key}" if prefix else str(key)) for key, inner in part.items())
+    return {key: value for inner in within for key, value in inner.items()}

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 
 class Word(str, Enum):
@@ -476,6 +476,16 @@ def by_hole(kind: str, thin: Any, large: Any) -> Any:
     if kind not in ("thin", "large"):
         raise ValueError(f"hole_kind={kind} is measured when the picture has been read, and not known before")
     return thin if kind == "thin" else large
+
+
+def goes_by_hole(cfg: DictConfig) -> bool:
+    """Whether the kind of the hole decides on any key."""
+    return "${by_hole:" in OmegaConf.to_yaml(cfg)
+
+
+def to_be_measured(cfg: DictConfig) -> bool:
+    """Whether some keys have no value before the hole has been measured."""
+    return cfg.get("hole_kind") == "auto" and goes_by_hole(cfg)
 
 
 def run_folder(resume: str | None, new: str) -> str:
