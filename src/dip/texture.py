@@ -68,10 +68,10 @@ class Quilting:
     (Efros and Freeman, "Image quilting", 2001). Blocks fade into each other without a loss of contrast (after Heitz and
     Neyret, "High-performance by-example noise", 2018).
     A hole that is as shallow as `blur_sd`, or without room for a block around it, gets none.
-    target: (1, C, H, W); mask: (1, 1, H, W), 1 = known. contrast: of the hole, where 1 is that of the texture; 0 is none.
-    patch: the side, in pixels, of the patches by which an even texture is told. block, overlap: the side of a block,
-    and how far it lies over the next. guide_weight: of being unlike the output, when blocks are chosen, where being
-    unlike the details beside counts 1. `holes`: those that get texture, and where blocks may come from.
+    target: (1, C, H, W); mask: (1, 1, H, W), 1 = known. contrast: of the hole, where 1 is that of the texture; 0
+    is none. patch: the side, in pixels, of the patches by which an even texture is told. block, overlap: the side of a
+    block, and how far it lies over the next. guide_weight: of being unlike the output, when blocks are chosen, where
+    being unlike the details beside counts 1. `holes`: those that get texture, and where blocks may come from.
     """
 
     def __init__(
