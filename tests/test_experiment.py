@@ -76,6 +76,7 @@ KNOBS = {
     "penalty=colour_range": {"weight": "9", "blur_sd": "2"},
     "fill=coarse": {
         "weight": "9",
+        "depth": "100",
         "members": "3",
         "reduction": "2",
         "share": "0.25",
@@ -107,6 +108,7 @@ KNOBS = {
     "texture=none": {},
     "stopping=held_out": {"share": "0.3", "seed": "1"},
     "hole_kind": {"": "large"},
+    "large_from": {"": "2"},
     "callbacks=default": {"weight_jitter.share": "0.1", "langevin.noise": "2"},
     "frozen": {"": "[BatchNorm2d]"},
 }
@@ -227,7 +229,9 @@ def test_every_key_of_every_choice_is_tried(config, choice):
 def test_every_other_key_is_tried(config):
     keys = {key for key in leaves(config()) if not key.startswith((*VISIBLE, *(f"{group}." for group in STEP)))}
     others = {
-        turned(choice, key) for choice in ("seed", "frozen", "hole_kind", "trainer=default") for key in KNOBS[choice]
+        turned(choice, key)
+        for choice in ("seed", "frozen", "hole_kind", "large_from", "trainer=default")
+        for key in KNOBS[choice]
     }
     assert keys - ELSEWHERE - {*STEP, "stopping"} == others
 

@@ -24,7 +24,15 @@ RUNS = torch.rand(3, 3, 12, 16, generator=torch.Generator().manual_seed(0))
 
 
 def fill(mask=MASK, target=0.0, **turned):
-    keys = {"weight": 2.0, "members": 3, "reduction": 4, "share": 0.5, "decay": 0.9, "trusted_sd": 1e6} | turned
+    keys = {
+        "weight": 2.0,
+        "depth": 8.0,
+        "members": 3,
+        "reduction": 4,
+        "share": 0.5,
+        "decay": 0.9,
+        "trusted_sd": 1e6,
+    } | turned
     return CoarseFill(torch.zeros(1, 3, *mask.shape[-2:]) + target, mask, **keys)
 
 

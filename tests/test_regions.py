@@ -132,9 +132,11 @@ def test_a_given_crop_is_the_picture(photograph, mask):
 
 def test_a_hole_is_large_by_its_depth_and_little_of_another_kind_goes_with_it():
     stroke, square, speck = (2, 2, 90, 8), (20, 30, 60, 60), (90, 70, 92, 72)
-    assert list(regions.kinds(with_holes(90, 120, stroke))) == ["thin"]
-    assert list(regions.kinds(with_holes(90, 120, square))) == ["large"]
-    assert list(regions.kinds(with_holes(90, 120, square, speck))) == ["large"]
-    both = regions.kinds(with_holes(90, 120, stroke, square))
+    assert list(regions.kinds(with_holes(90, 120, stroke), 8)) == ["thin"]
+    assert list(regions.kinds(with_holes(90, 120, square), 8)) == ["large"]
+    assert list(regions.kinds(with_holes(90, 120, square, speck), 8)) == ["large"]
+    both = regions.kinds(with_holes(90, 120, stroke, square), 8)
     assert {kind: region.sum().item() for kind, region in both.items()} == {"thin": 88 * 6, "large": 40 * 30}
     assert regions.depth(with_holes(90, 120, square)) == 15
+    assert list(regions.kinds(with_holes(90, 120, square), 15)) == ["large"]
+    assert list(regions.kinds(with_holes(90, 120, square), 15.1)) == ["thin"]

@@ -61,6 +61,8 @@ def check(cfg: DictConfig, folder: Path, go_on: bool) -> None:
         OmegaConf.is_list(cfg.trainer.devices) and len(cfg.trainer.devices) == 1
     ):
         raise ValueError(f"trainer.devices={cfg.trainer.devices}, but a run has one device, such as [0]; null chooses")
+    if cfg.large_from <= 0:
+        raise ValueError(f"large_from={cfg.large_from}, but it is a depth in pixels, above 0")
     if cfg.members < 1:
         raise ValueError(f"members={cfg.members}, but the result is the mean of at least one run")
     if not 0 <= cfg.seed < 2**32:
@@ -145,7 +147,7 @@ def measured(cfg: DictConfig, data: SingleSample) -> DictConfig:
     if not to_be_measured(cfg):
         return cfg
     cfg = cfg.copy()
-    found = kinds(data.sample.mask)
+    found = kinds(data.sample.mask, cfg.large_from)
     cfg.hole_kind = max(found, key=lambda kind: found[kind].sum().item())
     return cfg
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from dip.averages import deviation
 from dip.metrics import biharmonic
-from dip.regions import DEEP, reduced_mask, reduced_size
+from dip.regions import reduced_mask, reduced_size
 from dip.texture import deep_holes
 
 
@@ -24,8 +24,9 @@ class CoarseFill(nn.Module):
     mean is q from biharmonic inpainting, the colours are those of the mean with a weight of
     1 / (1 + d^2 / (trusted_sd * q)), and for the rest biharmonic inpainting's: runs that agree are trusted, the more so
     where it is far from them.
-    target: (1, C, H, W); mask: (1, 1, H, W), 1 = known. weight: 0 is no such runs. `holds`: whether any hole is
-    large, and at the smaller size of `max_side` enough is known; `found`: whether the runs are done, and it counts.
+    target: (1, C, H, W); mask: (1, 1, H, W), 1 = known. weight: 0 is no such runs. depth: of the holes that get colours,
+    in pixels at least. `holds`: whether there is one, and at the smaller size of `max_side` enough is known; `found`:
+    whether the runs are done, and it counts.
     """
 
     colours: Tensor
@@ -40,6 +41,7 @@ class CoarseFill(nn.Module):
         target: Tensor,
         mask: Tensor,
         weight: float,
+        depth: float,
         members: int,
         reduction: int,
         share: float,
@@ -67,7 +69,7 @@ class CoarseFill(nn.Module):
         self.share = share
         self.decay = decay
         self.trusted_sd = trusted_sd
-        self.holes = [hole.float() for hole in deep_holes(mask == 0, DEEP)] if weight > 0 else []
+        self.holes = [hole.float() for hole in deep_holes(mask == 0, depth)] if weight > 0 else []
         self.register_buffer("inside", sum(self.holes, torch.zeros_like(mask)), persistent=False)
         for name in ("colours", "deviation", "share_inside", "rows", "columns"):  # until they are found
             self.register_buffer(name, torch.zeros_like(mask), persistent=False)

@@ -11,7 +11,6 @@ from torch import Tensor
 Box = tuple[int, int, int, int]  # left, top, right, bottom, in pixels
 SMALL = 512 * 512  # pixels; a smaller picture is worked on as a whole
 MARGIN = 96  # pixels at least around a hole, and as many as the hole is long
-DEEP = 8  # pixels from its middle to its edge, from which a hole is large
 FEATHER = 4  # pixels of the reduced picture, over which the enlarged one fades into what is known
 
 
@@ -35,14 +34,14 @@ def around(mask: Tensor) -> list[Box]:
         boxes = joined
 
 
-def kinds(mask: Tensor) -> dict[str, Tensor]:
+def kinds(mask: Tensor, large_from: float) -> dict[str, Tensor]:
     """Which pixels are in a "thin" and which in a "large" hole, by its depth; each (1, 1, H, W), boolean, none empty.
 
-    A tenth of the hole or less is counted to the other kind. mask: (1, 1, H, W), 1 = known.
+    A tenth of the hole or less is counted to the other kind. mask: (1, 1, H, W), 1 = known; large_from: pixels.
     """
     hole = mask[0, 0].numpy() < 1
     numbered, depths = by_depth(hole)
-    large = hole & (depths[numbered] >= DEEP)
+    large = hole & (depths[numbered] >= large_from)
     share = large.sum() / hole.sum()
     if share <= 0.1 or share >= 0.9:
         large = hole if share > 0.5 else ~hole & hole

@@ -198,7 +198,7 @@ def parts(cfg: DictConfig, data: SingleSample) -> Iterator[Part]:
         within = data.damaged.cut(box).mask
         height, width = within.shape[-2:]
         worked = regions.reduced_mask(within, regions.reduced_size(height, width, data.max_side))
-        found = kinds(worked) if to_be_measured(cfg) else {cfg.hole_kind: worked < 1}
+        found = kinds(worked, cfg.large_from) if to_be_measured(cfg) else {cfg.hole_kind: worked < 1}
         for kind, region in found.items():
             own = F.interpolate(region.float(), size=(height, width), mode="nearest-exact").bool() & (within < 1)
             part = cfg.copy()

@@ -242,6 +242,7 @@ class ColourRange(Target):
 @dataclass
 class CoarseFill(Target):
     weight: float
+    depth: float
     members: int
     reduction: int
     share: float
@@ -431,6 +432,7 @@ class Train:
     seed: int
     resume: str | None
     hole_kind: HoleKind
+    large_from: float
     members: int
     frozen: list[str]
     threads: int | None

@@ -18,7 +18,7 @@ class ColourRange(nn.Module):
 
     `weight` times the mean square of what the output, blurred by `blur_sd` pixels, has in a hole above the largest and
     below the smallest value of each channel that the known pixels around it have, blurred too. So no coloured ellipse
-    can stand where the known pixels say nothing. Only holes deeper than `blur_sd` count.
+    can stand where the known pixels say nothing. Only holes at least `blur_sd` deep count.
     target: (1, C, H, W); mask: (1, 1, H, W), 1 = known. weight: 0 is no penalty.
     """
 
@@ -67,7 +67,7 @@ class Quilting:
     its details continue those that are there already and the picture blurred by `guide_sd` pixels is like the output
     (Efros and Freeman, "Image quilting", 2001). Blocks fade into each other without a loss of contrast (after Heitz and
     Neyret, "High-performance by-example noise", 2018).
-    A hole that is as shallow as `blur_sd`, or without room for a block around it, gets none.
+    A hole that is shallower than `blur_sd`, or without room for a block around it, gets none.
     target: (1, C, H, W); mask: (1, 1, H, W), 1 = known. contrast: of the hole, where 1 is that of the texture; 0
     is none. patch: the side, in pixels, of the patches by which an even texture is told. block, overlap: the side of a
     block, and how far it lies over the next. guide_weight: of being unlike the output, when blocks are chosen, where
@@ -223,10 +223,10 @@ def wholly(region: Tensor, side: int) -> Tensor:
     return -F.max_pool2d(-region.float(), side, stride=1)[0, 0] == 1
 
 
-def deep_holes(region: Tensor, deeper_than: float) -> Iterator[Tensor]:
-    """The connected parts of a boolean (1, 1, H, W), one by one, that are deeper than so many pixels."""
+def deep_holes(region: Tensor, depth: float) -> Iterator[Tensor]:
+    """The connected parts of a boolean (1, 1, H, W), one by one, that are at least so many pixels deep."""
     numbered, depths = by_depth(region[0, 0].numpy())
-    for number in np.flatnonzero(depths > deeper_than):
+    for number in np.flatnonzero(depths[1:] >= depth) + 1:
         yield torch.from_numpy(numbered == number)[None, None]
 
 
