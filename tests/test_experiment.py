@@ -389,6 +389,7 @@ def test_recipes_are_what_they_say(config):
     ("overrides", "message"),
     [
         (["trainer.max_steps=0"], "trainer.max_steps=0"),
+        (["large_from=0"], "large_from=0.0, but it is a depth in pixels, above 0"),
         (["seed=-1"], "seed=-1, but a seed lies between"),
         (["optimizer.lr=-1"], "optimizer: Invalid learning rate: -1.0"),
         (["optimizer.betas=[0.9]"], "optimizer: "),

@@ -24,9 +24,9 @@ class CoarseFill(nn.Module):
     mean is q from biharmonic inpainting, the colours are those of the mean with a weight of
     1 / (1 + d^2 / (trusted_sd * q)), and for the rest biharmonic inpainting's: runs that agree are trusted, the more so
     where it is far from them.
-    target: (1, C, H, W); mask: (1, 1, H, W), 1 = known. weight: 0 is no such runs. depth: of the holes that get colours,
-    in pixels at least. `holds`: whether there is one, and at the smaller size of `max_side` enough is known; `found`:
-    whether the runs are done, and it counts.
+    target: (1, C, H, W); mask: (1, 1, H, W), 1 = known. weight: 0 is no such runs. depth: of the holes that get
+    colours, in pixels at least. `holds`: whether there is one, and at the smaller size of `max_side` enough is known;
+    `found`: whether the runs are done, and it counts.
     """
 
     colours: Tensor
