@@ -15,7 +15,7 @@ register()
 @hydra.main(config_path="configs", config_name="train", version_base="1.3")
 def train(cfg: DictConfig) -> float | None:
     # Imports torch, so that help and refusals do not wait for it.
-    from dip.repair import run
+    from dip.jobs import run
 
     return run(cfg)
 

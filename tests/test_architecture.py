@@ -42,11 +42,12 @@ GRAPH = {
         *{"callbacks", "checkpoints", "data", "module", "regions", "schema", "supervision"},
     },
     "repair": {
-        *{"averages", "batch", "callbacks", "checkpoints", "command", "data", "experiment", "files", "fill", "formats"},
-        *{"images", "module", "regions", "resume", "schema", "supervision", "sweeps"},
+        *{"averages", "callbacks", "checkpoints", "command", "data", "experiment", "files", "fill", "formats"},
+        *{"images", "module", "regions", "resume", "schema", "supervision"},
     },
+    "jobs": {"batch", "command", "experiment", "files", "repair", "resume", "schema", "sweeps"},
 }
-HYDRA = {"batch", "schema", "command", "resume", "sweeps", "experiment", "repair"}
+HYDRA = {"batch", "schema", "command", "resume", "sweeps", "experiment", "repair", "jobs"}
 
 
 def modules() -> dict[str, Path]:

@@ -11,7 +11,7 @@ from PIL import Image
 from dip import batch
 from dip.callbacks import Interruption
 from dip.command import Interrupted, Refused
-from dip.repair import restore_all
+from dip.jobs import restore_all
 
 
 def touch(folder, *names):

@@ -23,7 +23,8 @@ from dip.callbacks import Interruption
 from dip.checkpoints import LAST, read
 from dip.command import Interrupted, Refused, one_line
 from dip.experiment import build
-from dip.repair import perform_job, repair, shared
+from dip.jobs import perform_job, shared
+from dip.repair import repair
 from dip.schema import job_folder, sweep_folder
 from dip.sweeps import check_objective, prepared, score, threads_of_a_job
 
