@@ -614,6 +614,41 @@ def test_a_mask_with_both_kinds_of_holes_gets_each_its_own_run(config, photograp
     assert restore(config("hole_kind=thin"), tmp_path / "thin")["steps"] == 3
 
 
+def test_both_kinds_of_holes_in_one_region_of_a_larger_picture(config, photograph, tmp_path, both_kinds, monkeypatch):
+    monkeypatch.setattr(regions, "SMALL", 0)
+    monkeypatch.setattr(regions, "MARGIN", 20)
+    mask = Image.fromarray(np.pad(~both_kinds, ((0, 200), (150, 0)), constant_values=True).astype(np.uint8) * 255)
+    mask.save(tmp_path / "mask.png")
+    Image.open(photograph).resize(mask.size).save(photograph)
+    metrics = restore(config(), tmp_path / "run")
+    boxes = {name: part["region"] for name, part in metrics["parts"].items()}
+    assert boxes.keys() == {"thin", "large"}
+    assert boxes["thin"] == boxes["large"] != [0, 0, *mask.size]
+    changed = np.array(Image.open(tmp_path / "run" / "inpainted.png")) != np.array(Image.open(photograph))
+    hole = np.array(mask) == 0
+    assert not changed[~hole].any()
+    assert changed[hole].any(axis=-1).mean() > 0.9
+
+
+def test_a_part_that_is_interrupted_when_prolonged_leaves_more_to_do(config, tmp_path, both_kinds, monkeypatch):
+    folder = tmp_path / "run"
+    restore(config(), folder)
+
+    def interrupted(cfg, *of):
+        if cfg.hole_kind == "large":
+            raise KeyboardInterrupt
+        return build(cfg, *of)
+
+    monkeypatch.setattr("dip.repair.build", interrupted)
+    cfg = OmegaConf.load(folder / "config.yaml")
+    cfg.trainer.max_steps = 5
+    with pytest.raises(Interrupted, match="1 of 2 parts are repaired"):
+        restore(cfg, folder, go_on=True)
+    metrics = json.loads((folder / "metrics.json").read_text())
+    assert metrics["stopped_by"] == "interrupt"
+    assert {name: part["steps"] for name, part in metrics["parts"].items()} == {"thin": 5, "large": 3}
+
+
 @pytest.mark.usefixtures("both_kinds")
 def test_a_refusal_in_the_first_part_leaves_no_result(config, tmp_path):
     with pytest.raises(Refused, match=r"model\.depth=9"):
@@ -690,9 +725,10 @@ def test_a_mean_that_is_prolonged_and_interrupted_has_all_its_runs_still(config,
     restore(config("members=2"), folder)
     cfg = OmegaConf.load(folder / "config.yaml")
     cfg.trainer.max_steps = 6
-    with pytest.raises(Interrupted, match=r"1 of 2 runs are done; resume="):
+    with pytest.raises(Interrupted, match=r"0 of 2 runs are done; resume="):
         restore_region(cfg, folder, None, True, interrupt)
     metrics = json.loads((folder / "metrics.json").read_text())
+    assert metrics["stopped_by"] == "interrupt"
     assert {name: member["steps"] for name, member in metrics["members"].items()} == {"member_1": 4, "member_2": 3}
     drawn = np.array(Image.open(folder / "output.png")) / 255
     assert np.abs(drawn - mean_of(folder.glob("*/output.pt")).clip(0, 1)).max() < 0.6 / 255

@@ -213,7 +213,7 @@ def test_runs_that_go_on_keep_to_the_same_colours(large, tmp_path, monkeypatch):
 
     with monkeypatch.context() as patched:
         patched.setattr(Trainer, "fit", interrupted)
-        with pytest.raises(Interrupted, match="1 of 2 runs are done"):
+        with pytest.raises(Interrupted, match="0 of 2 runs are done"):
             restore(large("members=2"), folder)
     with monkeypatch.context() as patched:
         patched.setattr(Trainer, "fit", lambda trainer, *of, **more: begun.append(trainer) or fit(trainer, *of, **more))

@@ -216,6 +216,15 @@ def test_other_keys_are_turned_and_the_rest_is_as_the_run_began(config, killed):
     assert (cfg.trainer.max_steps, cfg.callbacks.animation, cfg.optimizer.lr) == (77, None, 0.123)
 
 
+def test_a_run_of_another_version_is_refused(config, killed):
+    folder = killed(4, 7)
+    saved = OmegaConf.load(folder / "config.yaml")
+    del saved["large_from"]
+    OmegaConf.save(saved, folder / "config.yaml")
+    with pytest.raises(ValueError, match=r"config.yaml is of another version, without large_from; start anew"):
+        resumed(folder, config(), ["resume=x"])
+
+
 def test_another_picture_is_refused(killed, photograph):
     folder = killed(1, 2)
     Image.open(photograph).transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(photograph)

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from omegaconf import DictConfig, OmegaConf
 from PIL import Image
 
-from dip.resume import UNDONE, as_measured
+from dip.resume import as_measured, is_done
 from dip.schema import to_be_measured
 
 
@@ -102,7 +102,7 @@ def finished(cfg: DictConfig, folder: Path, files: Files) -> Path | None:
         if (
             metrics.exists()
             and os.path.getmtime(metrics) > newest
-            and json.loads(metrics.read_text())["stopped_by"] not in UNDONE
+            and is_done(json.loads(metrics.read_text()))
             and config.read_text() in configurations(cfg, config)
             and (cfg.output.path is None or os.path.exists(plain(cfg.output.path)))
         ):

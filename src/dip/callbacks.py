@@ -342,8 +342,9 @@ class BackTracking(Callback):
     ) -> None:
         if self.drop_db is None or trainer.global_step % self.every_steps:
             return
-        if self.held_out != (batch.held_out is not None):
-            self.held_out, self.psnr_known = not self.held_out, -math.inf  # the loss sees other pixels from now on
+        others = self.held_out != (batch.held_out is not None)
+        if others:  # the loss sees other pixels from now on
+            self.held_out, self.psnr_known = not self.held_out, -math.inf
         now = psnr(outputs["output"], batch.target, batch.fitted.bool())
         if not math.isfinite(outputs["loss"].item()):
             now = math.nan
@@ -352,6 +353,8 @@ class BackTracking(Callback):
         else:
             self.psnr_known = now
             self.good, self.latest = self.latest, copied(pl_module, self.good)
+            if others:  # and the weights before may be those of another state
+                self.good = copied(pl_module, self.good)
 
     def go_back(self, trainer: Trainer, pl_module: LightningModule, now: float) -> None:
         assert self.good is not None

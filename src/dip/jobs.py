@@ -15,8 +15,8 @@ from dip import batch
 from dip.command import Refused, show_tracebacks
 from dip.experiment import precision
 from dip.files import held
-from dip.repair import begun, interrupted, is_done, refusing, restore, results_before, save_configuration
-from dip.resume import begun_so, resumed
+from dip.repair import begun, interrupted, refusing, restore, results_before, save_configuration
+from dip.resume import begun_so, is_done, resumed
 from dip.schema import goes_by_hole
 from dip.sweeps import check_objective, is_search, score, threads_of_a_job
 

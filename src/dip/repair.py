@@ -35,7 +35,6 @@ from dip.fill import CoarseFill
 from dip.formats import open_picture
 from dip.module import DeepImagePrior
 from dip.regions import Box, depth, kinds
-from dip.resume import UNDONE
 from dip.schema import to_be_measured
 from dip.supervision import reached
 
@@ -84,7 +83,7 @@ def parts(cfg: DictConfig, data: SingleSample) -> Iterator[Part]:
             own = F.interpolate(region.float(), size=(height, width), mode="nearest-exact").bool() & (within < 1)
             part = cfg.copy()
             part.output.path, part.hole_kind = None, kind
-            if len(data.boxes) > 1:
+            if box != (0, 0, *data.damaged.picture.size):
                 part.data.crop = list(box)
             names = [f"region_{number}"] * (len(data.boxes) > 1) + [kind] * (len(found) > 1)
             yield Part("_".join(names), part, box, Image.fromarray(own[0, 0].numpy()))
@@ -98,12 +97,13 @@ def restore_parts(cfg: DictConfig, folder: Path, data: SingleSample, each: list[
     save_configuration(cfg, folder)
     log.info("%d parts, one by one: regions far from each other, or thin and large holes", len(each))
     metrics: dict[str, Any] = {}
+    done = 0
     try:
         for part in each:
             within = folder / part.name
             restore_region(part.cfg, within, None, begun(within, go_on))
+            done += 1
     except KeyboardInterrupt as interrupt:
-        done = sum(is_done(results_before(folder / part.name)) for part in each)
         raise interrupted(interrupt, f"{done} of {len(each)} parts are repaired", folder) from None
     finally:  # results after Ctrl-C too
         own = [results_before(folder / part.name) for part in each]
@@ -113,7 +113,8 @@ def restore_parts(cfg: DictConfig, folder: Path, data: SingleSample, each: list[
                     picture.paste(open_picture(file, "resume"), part.box[:2], part.pixels)
             results.write(picture, folder)
             found = {part.name: {**run, "region": list(part.box)} for part, run in zip(each, own, strict=True) if run}
-            metrics = {"stopped_by": stopped_by(own), **measured_whole(picture, data), "parts": found}
+            by = stopped_by(own) if done == len(each) else "interrupt"
+            metrics = {"stopped_by": by, **measured_whole(picture, data), "parts": found}
             write(folder / "metrics.json", json.dumps(metrics, indent=2) + "\n")
     log.info("%s", results.file)
     return metrics
@@ -167,8 +168,7 @@ def restore_members(
     results.texture, fill = refusing(construct, cfg, "texture", **picture), refusing(construct, cfg, "fill", **picture)
     save_configuration(cfg, folder, resolve=True)
     folders = [folder / f"member_{number + 1}" for number in range(cfg.members)]
-    outputs: list[torch.Tensor] = []
-    colours = None
+    colours, done = None, 0
     try:
         for number, within in enumerate(folders):
             member = cfg.copy()
@@ -182,16 +182,16 @@ def restore_members(
                 colours = find_colours(cfg, fill, results, folder, go_on)
             log.info("run %d of %d, whose mean is the result", number + 1, cfg.members)
             repair(experiment, within, colours)
+            done += 1
     except KeyboardInterrupt as interrupt:
-        done = sum(is_done(results_before(within)) for within in folders)
         raise interrupted(interrupt, f"{done} of {cfg.members} runs are done", folder) from None
     finally:  # results after Ctrl-C too
-        drawn = [within for within in folders if (within / RAW).exists()]
-        outputs += [torch.load(within / RAW, weights_only=True) for within in drawn]
+        outputs = [torch.load(within / RAW, weights_only=True) for within in folders if (within / RAW).exists()]
         if outputs:
             together = torch.stack(outputs)
-            found = {within.name: results_before(within) for within in folders}
-            results.leave(data, together.mean(dim=0), folder, summary(found, results.seconds_before))
+            found = {within.name: own for within in folders if (own := results_before(within))}
+            run = summary(found, done == cfg.members, results.seconds_before)
+            results.leave(data, together.mean(dim=0), folder, run)
             variance = together.var(dim=0, correction=0)
             if fill is not None:
                 variance += fill.deviation.square()
@@ -207,26 +207,21 @@ class Together(NamedTuple):
     metrics: dict[str, Any]  # of their mean
 
 
-def summary(members: dict[str, Any], seconds_before: float) -> dict[str, Any]:
-    """What metrics.json holds of several runs as one; of those that have not begun the results are empty."""
-    each = [member for member in members.values() if member]
+def summary(members: dict[str, Any], complete: bool, seconds_before: float) -> dict[str, Any]:
+    """What metrics.json holds of several runs as one; without `complete` there is more to come."""
+    each = list(members.values())
     found: dict[str, Any] = {key: sum(member[key] for member in each) for key in ("steps", "seconds")}
     found["seconds"] = round(seconds_before + found["seconds"], 2)
-    found["stopped_by"] = stopped_by(list(members.values()))
+    found["stopped_by"] = stopped_by(each) if complete else "interrupt"
     for key in ("psnr_held_out", "psnr_held_out_biharmonic"):
         if each and all(key in member for member in each):
             found[key] = fmean(member[key] for member in each)
-    return {**found, "members": {name: member for name, member in members.items() if member}}
+    return {**found, "members": members}
 
 
 def stopped_by(each: list[dict[str, Any]]) -> str:
-    """What has stopped several runs, by the results of each; they are not done before all of them are."""
-    return ", ".join(sorted({run["stopped_by"] for run in each})) if all(map(is_done, each)) else "interrupt"
-
-
-def is_done(results: dict[str, Any]) -> bool:
-    """Whether a run has come to its end; without results it has not begun."""
-    return results.get("stopped_by", "interrupt") not in UNDONE
+    """What has stopped several runs, by the results of each."""
+    return ", ".join(sorted({run["stopped_by"] for run in each}))
 
 
 def interrupted(interrupt: KeyboardInterrupt, said: str, folder: Path) -> Interrupted:
@@ -321,7 +316,8 @@ def find_colours(cfg: DictConfig, fill: CoarseFill, results: Results, folder: Pa
         # What there is after Ctrl-C, unless the run is prolonged and has drawn more.
         for file in within.glob("inpainted.*") if not (folder / "output.png").exists() else ():
             results.write(open_picture(file, "resume"), folder)
-            write(folder / "metrics.json", (within / "metrics.json").read_text())
+            unfinished = {**results_before(within), "stopped_by": "interrupt"}
+            write(folder / "metrics.json", json.dumps(unfinished, indent=2) + "\n")
         raise interrupted(interrupt, "the colours of large holes are not found yet", folder) from None
     results.seconds_before = found.metrics["seconds"]
     fill.keep_to(found.outputs)

@@ -15,7 +15,6 @@ from dip.schema import to_be_measured
 TURNED = ("trainer", "callbacks", "data", "logger", "output")
 # How a run is started, and where; it is the same run.
 STARTED = {"resume", "threads", "objective", "trainer.devices"}
-UNDONE = ("interrupt", "diverged")  # what has stopped a run whose results are not those that it was to have
 
 
 def resumed(folder: Path, given: DictConfig, overrides: Sequence[str]) -> DictConfig:
@@ -27,6 +26,10 @@ def resumed(folder: Path, given: DictConfig, overrides: Sequence[str]) -> DictCo
     try:
         saved = OmegaConf.load(path)
         assert isinstance(saved, DictConfig)
+        if lacking := given.keys() - saved.keys():
+            raise ValueError(
+                f"{path} is of another version, without {', '.join(sorted(map(str, lacking)))}; start anew"
+            )
         OmegaConf.set_struct(saved, True)
         for override in OverridesParser.create().parse_overrides(list(overrides)):
             key = override.key_or_group
@@ -36,6 +39,11 @@ def resumed(folder: Path, given: DictConfig, overrides: Sequence[str]) -> DictCo
     except (OmegaConfBaseException, YAMLError) as error:
         raise ValueError(f"{path}: {' '.join(str(error).split())}") from error
     return saved
+
+
+def is_done(results: dict[str, Any]) -> bool:
+    """Whether a run, by what is in its metrics.json, has come to its end; {} for one without."""
+    return results.get("stopped_by", "interrupt") not in ("interrupt", "diverged")
 
 
 def check(key: str) -> None:

@@ -57,7 +57,7 @@ class Stopping(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Sample, batch_idx: int
     ) -> None:
         step, picture = trainer.global_step, outputs["picture"]
-        if self.ends_at is None and step % self.every_steps == 0 and picture.isfinite().all():
+        if self.ends_at is None and step % self.every_steps == 0 and is_finite(picture, *pl_module.parameters()):
             score = self.score(picture, batch)
             if score is not None:
                 for logger in trainer.loggers:
@@ -100,6 +100,10 @@ STATE = {
     *("ends_at", "best", "best_step", "best_score", "refit_from", "biharmonic"),
     *("pictures", "mean", "variance", "seen"),
 }
+
+
+def is_finite(*values: Tensor) -> bool:
+    return all(each.isfinite().all() for each in values)
 
 
 def copied(module: LightningModule, into: dict[str, Tensor] | None) -> dict[str, Tensor]:
