@@ -19,6 +19,7 @@ from dip.callbacks import SIGNALS
 from dip.checkpoints import LAST, Checkpoint, read
 from dip.command import Interrupted, Refused
 from dip.experiment import build
+from dip.jobs import perform_job
 from dip.repair import lacking, repair
 from dip.resume import resumed
 from dip.schema import run_folder
@@ -156,6 +157,18 @@ def test_a_complete_run_says_so_and_goes_on_with_more_steps(config, whole, tmp_p
     ours, theirs = script.remains(folder), whole()
     assert_same(without_frames(ours), without_frames(theirs))  # they are of other steps
     assert OmegaConf.load(folder / "config.yaml").trainer.max_steps == 9
+
+
+def test_a_complete_run_that_is_killed_among_more_steps_is_not_complete(config, tmp_path):
+    folder = tmp_path / "run"
+    perform_job(config(*STEPS, "trainer.max_steps=5"), folder)
+    experiment = build(config(*STEPS), folder, go_on=True)
+    experiment.trainer.callbacks.append(Kill(8, 8))
+    wait_for_the_next_second(folder)
+    with pytest.raises(Killed):
+        repair(experiment, folder)
+    wait_for_the_next_second(folder)
+    assert perform_job(config(*STEPS), folder)["steps"] == 9
 
 
 class Interrupt(Callback):

@@ -230,6 +230,9 @@ def interrupted(interrupt: KeyboardInterrupt, said: str, folder: Path) -> Interr
 
 
 def save_configuration(cfg: DictConfig, folder: Path, resolve: bool = False) -> None:
+    """Writes config.yaml; results that are there from before are not yet those that it leads to."""
+    if before := results_before(folder):
+        leave_unfinished(before, folder)
     write(folder / "config.yaml", OmegaConf.to_yaml(cfg, resolve=resolve))
 
 
@@ -316,8 +319,7 @@ def find_colours(cfg: DictConfig, fill: CoarseFill, results: Results, folder: Pa
         # What there is after Ctrl-C, unless the run is prolonged and has drawn more.
         for file in within.glob("inpainted.*") if not (folder / "output.png").exists() else ():
             results.write(open_picture(file, "resume"), folder)
-            unfinished = {**results_before(within), "stopped_by": "interrupt"}
-            write(folder / "metrics.json", json.dumps(unfinished, indent=2) + "\n")
+            leave_unfinished(results_before(within), folder)
         raise interrupted(interrupt, "the colours of large holes are not found yet", folder) from None
     results.seconds_before = found.metrics["seconds"]
     fill.keep_to(found.outputs)
@@ -366,6 +368,11 @@ def coarse(cfg: DictConfig, fill: CoarseFill) -> DictConfig:
 def results_before(folder: Path) -> dict[str, Any]:
     written = folder / "metrics.json"
     return json.loads(written.read_text()) if written.exists() else {}
+
+
+def leave_unfinished(results: dict[str, Any], folder: Path) -> None:
+    """Writes metrics.json of a run that can go on."""
+    write(folder / "metrics.json", json.dumps({**results, "stopped_by": "interrupt"}, indent=2) + "\n")
 
 
 def describe(prior: DeepImagePrior, data: SingleSample, trainer: pl.Trainer) -> None:
