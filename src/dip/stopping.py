@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor
+from torch.nn.utils import get_total_norm
 
 from dip.data import Sample
 from dip.metrics import biharmonic, psnr
@@ -103,7 +104,8 @@ STATE = {
 
 
 def is_finite(*values: Tensor) -> bool:
-    return all(each.isfinite().all() for each in values)
+    """Whether all are numbers; by the norm of them together, so that a GPU is waited for once."""
+    return bool(get_total_norm([each.detach() for each in values]).isfinite())
 
 
 def copied(module: LightningModule, into: dict[str, Tensor] | None) -> dict[str, Tensor]:
