@@ -35,7 +35,7 @@ class ColourRange(nn.Module):
         self.weight = weight
         self.blur_sd = blur_sd
         known = (mask == 1).float()
-        colours = blurred(target * known, blur_sd) / blurred(known, blur_sd).clamp(min=1e-6)
+        colours = blurred_within(target, known, blur_sd)
         for name, plane in (("lowest", target), ("highest", target), ("inside", mask)):
             self.register_buffer(name, torch.zeros_like(plane), persistent=False)
         for inside in deep_holes(mask == 0, blur_sd) if weight > 0 else ():
@@ -137,8 +137,7 @@ class Quilting:
         """
         hole = inside.float()
         variance = (texture.square().mean(dim=1, keepdim=True) * hole).sum() / hole.sum()
-        around = blurred(own.square().mean(dim=1, keepdim=True) * hole, self.blur_sd)
-        around = around / blurred(hole, self.blur_sd).clamp(min=1e-6)
+        around = blurred_within(own.square().mean(dim=1, keepdim=True), hole, self.blur_sd)
         return (self.contrast**2 - around / variance.clamp(min=1e-12)).clamp(min=0).sqrt()
 
     def quilt(self, guide: Tensor, details: Tensor, mask: Tensor, inside: Tensor, around: Tensor) -> Tensor:
@@ -289,6 +288,11 @@ def random_filters(count: int, channels: int, side: int, generator: torch.Genera
     filters = torch.randn(count, channels, side, side, generator=generator)
     filters -= filters.mean(dim=(2, 3), keepdim=True)
     return filters / filters.square().sum(dim=(1, 2, 3), keepdim=True).sqrt()
+
+
+def blurred_within(picture: Tensor, region: Tensor, sd: float) -> Tensor:
+    """Blurred by the pixels of a region alone, which is 1 in a (1, 1, H, W): (1, C, H, W)."""
+    return blurred(picture * region, sd) / blurred(region, sd).clamp(min=1e-6)
 
 
 def blurred(picture: Tensor, sd: float) -> Tensor:
