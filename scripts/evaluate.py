@@ -38,10 +38,9 @@ from dip import images, masks
 from dip.data import Sample
 from dip.experiment import Experiment, build, construct
 from dip.metrics import psnr, texture_distance
-from dip.module import DeepImagePrior
 from dip.repair import restore_region
 from dip.schema import register
-from dip.stopping import Stopping, at_its_best
+from dip.stopping import Stopping
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 SIDE = 256
@@ -66,15 +65,13 @@ class Case(NamedTuple):
 class Oracle(Callback):
     """What nothing in the run may see: the curve of the hole's PSNR, and what every rule scores beside it.
 
-    rules: by name; they are asked for scores alone, and end nothing. `rank_correlation`: in the state that is the
-    result, before any texture; None where no outputs are averaged.
+    rules: by name; they are asked for scores alone, and end nothing.
     """
 
     def __init__(self, rules: dict[str, Stopping]):
         self.rules = rules
         self.curve: list[tuple[int, float]] = []
         self.scores: dict[str, list[tuple[int, float]]] = {name: [] for name in rules}
-        self.rank_correlation: float | None = None
 
     @torch.no_grad()
     def on_train_batch_end(
@@ -91,14 +88,16 @@ class Oracle(Callback):
                 self.scores[name].append((step, score))
 
     def seen(self) -> dict[str, Any]:
-        return {"curve": self.curve, "scores": self.scores, "rank_correlation": self.rank_correlation}
+        return {"curve": self.curve, "scores": self.scores}
 
-    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        assert isinstance(pl_module, DeepImagePrior)
-        sample = trainer.datamodule.sample  # pyright: ignore[reportAttributeAccessIssue]
-        with at_its_best(trainer, pl_module):
-            if (uncertain := pl_module.deviation()) is not None:
-                self.rank_correlation = rank_correlation(uncertain.cpu(), pl_module.draw().cpu().clamp(0, 1), sample)
+
+def uncertainty(folder: Path, sample: Sample) -> float | None:
+    """The rank correlation of uncertainty.png and the error of the result before texture; None without one."""
+    if not (folder / "uncertainty.png").exists():
+        return None
+    names = [name for name in ("before_texture.png", "output.png") if (folder / name).exists()]
+    shown, output = (images.read(folder / name, "--pictures") for name in ("uncertainty.png", names[0]))
+    return rank_correlation(shown, output, sample)
 
 
 def rank_correlation(uncertain: Tensor, output: Tensor, sample: Sample) -> float | None:
@@ -269,6 +268,7 @@ def evaluated(case: Case, folder: Path) -> dict[str, Any]:
     return {
         **{"suite": case.suite, "picture": case.picture, "seed": case.seed, "overrides": case.overrides},
         **{"metrics": metrics, "truth": {"texture_distance": texture_distance(original.truth, original.mask)}},
+        "rank_correlation": uncertainty(folder, watched[0][1].data.sample),
         "hole_kind": watched[0][1].cfg.hole_kind,
         "runs": [
             {"stop": stop(own), **oracle.seen()}
@@ -304,7 +304,6 @@ def row(case: Case, folder: Path) -> dict[str, Any]:
     found = json.loads((folder / case.name / "evaluation.json").read_text())
     metrics, baseline, runs = found["metrics"], found["metrics"]["baseline"], found["runs"]
     oracles = [max(run["curve"], key=lambda point: point[1]) for run in runs]
-    correlations = [run["rank_correlation"] for run in runs if run["rank_correlation"] is not None]
     return {
         **{"suite": case.suite, "picture": case.picture, "seed": case.seed},
         **{key: round(metrics[key], 4) for key in ("psnr_hole", "ssim_hole", "psnr_all", "psnr_composite")},
@@ -315,7 +314,7 @@ def row(case: Case, folder: Path) -> dict[str, Any]:
         "gap": round(statistics.fmean(best - run["stop"] for (_, best), run in zip(oracles, runs, strict=True)), 4),
         **{"steps": metrics["steps"], "stopped_by": metrics["stopped_by"], "seconds": metrics["seconds"]},
         "texture_distance": metrics["texture_distance"],
-        "rank_correlation": statistics.fmean(correlations) if correlations else None,
+        "rank_correlation": found["rank_correlation"],
         **{f"biharmonic_{key}": round(baseline[key], 4) for key in ("psnr_hole", "ssim_hole", "psnr_composite")},
         "biharmonic_texture_distance": baseline["texture_distance"],
         "truth_texture_distance": found["truth"]["texture_distance"],

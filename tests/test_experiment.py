@@ -717,7 +717,8 @@ def test_members_that_were_interrupted_go_on_with_what_is_missing(config, tmp_pa
 
 
 def mean_of(outputs):
-    return np.mean([torch.load(file, weights_only=True)[0].numpy() for file in outputs], axis=0).transpose(1, 2, 0)
+    drawn = torch.cat([torch.load(file, weights_only=True)["output"] for file in outputs])
+    return drawn.mean(dim=0).permute(1, 2, 0).numpy()
 
 
 def test_a_mean_that_is_prolonged_and_interrupted_has_all_its_runs_still(config, tmp_path):

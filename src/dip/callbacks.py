@@ -402,7 +402,7 @@ class Supervision(Callback):
 
 
 class Uncertainty(Callback):
-    """uncertainty.png of a run that averages its outputs: `DeepImagePrior.deviation`, the largest white."""
+    """uncertainty.png of a run that knows how uncertain it is: `DeepImagePrior.deviation`, the largest white."""
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         with at_its_best(trainer, pl_module):
@@ -433,7 +433,8 @@ def stopped_by(trainer: Trainer) -> str:
 class Results(Callback):
     """Pictures and `metrics.json` in the run's folder; `metrics` is what that file holds.
 
-    `texture`, set before training, gives holes theirs; `raw_file` is where the raw output goes as a tensor as well.
+    `texture`, set before training, gives holes theirs; `raw_file` is where the raw output goes as a tensor as well,
+    with its uncertainty.
     The pictures are what the checkpoint stands for: drawn after the last update and without the input's noise, or the
     average of the run.
     path: where the repaired picture goes as well, in the format of its ending; without `overwrite` no file is replaced.
@@ -472,9 +473,11 @@ class Results(Callback):
         seconds = time.monotonic() - self.started
         with at_its_best(trainer, pl_module), trainer.precision_plugin.forward_context():
             output = pl_module.draw().float().cpu()  # pyright: ignore[reportCallIssue]
+            deviation = pl_module.deviation()  # pyright: ignore[reportCallIssue]
         if self.raw_file is not None:
+            raw = {"output": output} | ({} if deviation is None else {"deviation": deviation.cpu()})
             with whole(self.raw_file) as file:
-                torch.save(output, file)
+                torch.save(raw, file)
         run: dict[str, Any] = {
             "steps": trainer.global_step,
             "seconds": round(seconds, 2),

@@ -62,15 +62,14 @@ class DeepImagePrior(LightningModule):
         return draw(self.model, self.input) if self.average is None else self.average.draw()
 
     def deviation(self) -> Tensor | None:
-        """How uncertain the result is: the standard deviation in each pixel, (1, 1, H, W); None without an average.
+        """How uncertain the result is: the standard deviation in each pixel, (1, 1, H, W).
 
-        Of the outputs, and in large holes of the colours that they are held to.
+        Of the outputs, where they are averaged, and in large holes of the colours that they are held to; None where
+        neither is the case.
         """
-        if not isinstance(self.average, OutputAverage):
-            return None
-        if self.fill is None:
-            return self.average.deviation
-        return (self.average.deviation.square() + self.fill.deviation.square()).sqrt()
+        each = [self.average.deviation] if isinstance(self.average, OutputAverage) else []
+        each += [] if self.fill is None else [self.fill.deviation]
+        return torch.stack(each).square().sum(dim=0).sqrt() if each else None
 
     def judge(self, target: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """The loss of a new output, and that output: what `dip.callbacks.CudaGraph` captures of a step."""

@@ -41,7 +41,7 @@ from dip.supervision import reached
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 LOWER = (("data", "max_side"), ("model", "depth"), ("model", "widths"))  # what takes memory
-RAW = "output.pt"  # of a run whose mean with others is the result: what it has drawn
+RAW = "output.pt"  # of a run whose mean with others is the result: what it has drawn, and how uncertain that is
 LARGE = 1_000_000  # pixels; about 1.6 GB of memory in bfloat16, 2.3 GB in float32
 
 
@@ -186,18 +186,15 @@ def restore_members(
     except KeyboardInterrupt as interrupt:
         raise interrupted(interrupt, f"{done} of {cfg.members} runs are done", folder) from None
     finally:  # results after Ctrl-C too
-        outputs = [torch.load(within / RAW, weights_only=True) for within in folders if (within / RAW).exists()]
-        if outputs:
-            together = torch.stack(outputs)
+        raw = [torch.load(within / RAW, weights_only=True) for within in folders if (within / RAW).exists()]
+        if raw:
+            together = torch.cat([own["output"] for own in raw])
             found = {within.name: own for within in folders if (own := results_before(within))}
             run = summary(found, done == cfg.members, results.seconds_before)
-            results.leave(data, together.mean(dim=0), folder, run)
-            variance = together.var(dim=0, correction=0)
-            if fill is not None:
-                variance += fill.deviation.square()
-            uncertain(deviation(variance), folder)
+            results.leave(data, together.mean(dim=0, keepdim=True), folder, run)
+            uncertain(deviation_together(together, [own["deviation"] for own in raw if "deviation" in own]), folder)
     log.info(table(results.metrics, results.file))
-    return Together(torch.cat(outputs), results.metrics)
+    return Together(together, results.metrics)
 
 
 class Together(NamedTuple):
@@ -205,6 +202,17 @@ class Together(NamedTuple):
 
     outputs: torch.Tensor  # (N, C, H, W)
     metrics: dict[str, Any]  # of their mean
+
+
+def deviation_together(outputs: torch.Tensor, deviations: list[torch.Tensor]) -> torch.Tensor:
+    """The standard deviation of all that several runs have drawn, (1, 1, H, W), by the law of total variance.
+
+    outputs: the result of each, (N, C, H, W); deviations: of each by itself, (1, 1, H, W), as far as it has one.
+    """
+    variance = deviation(outputs.var(dim=0, correction=0, keepdim=True)).square()
+    if deviations:
+        variance += torch.cat(deviations).square().mean(dim=0, keepdim=True)
+    return variance.sqrt()
 
 
 def summary(members: dict[str, Any], complete: bool, seconds_before: float) -> dict[str, Any]:
