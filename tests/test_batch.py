@@ -50,9 +50,21 @@ def test_pictures_and_masks_may_share_a_folder(tmp_path):
     assert [files[:2] for files in found(tmp_path, tmp_path, tmp_path)] == pairs
 
 
+def test_two_files_that_would_be_each_other_s_mask_are_refused(tmp_path):
+    touch(tmp_path, "a.jpg", "a.png", "b.jpg", "b_mask.png")
+    with pytest.raises(ValueError, match=r"either of .*/a\.jpg and .*/a\.png would be the other's mask or truth"):
+        found(tmp_path, tmp_path)
+    assert found(f"{tmp_path}/*.jpg", f"{tmp_path}/*.png") == [
+        ("a.jpg", "a.png", None),
+        ("b.jpg", "b_mask.png", None),
+    ]
+
+
 def test_one_mask_can_be_everybody_s(tmp_path):
     touch(tmp_path, "in/a.png", "in/b.png", "mask.png")
     assert found(tmp_path / "in", tmp_path / "mask.png") == [("a.png", "mask.png", None), ("b.png", "mask.png", None)]
+    shutil.move(tmp_path / "mask.png", tmp_path / "in")
+    assert [name for name, *_ in found(tmp_path / "in", tmp_path / "in" / "mask.png")] == ["a.png", "b.png"]
 
 
 def test_a_missing_mask_is_named(tmp_path):
@@ -124,6 +136,38 @@ def test_whatever_the_recipe_nothing_is_repaired_twice(config, tmp_path, photogr
     caplog.set_level("INFO")
     restore_all(config(*keys), tmp_path / "runs" / "second", go_on=False)
     assert f"it is repaired already, in {tmp_path}/runs/first/a.png" in caplog.text
+
+
+def test_a_folder_that_holds_a_run_stays_as_it_is(config, tmp_path, photograph, mask):
+    (tmp_path / "in").mkdir()
+    shutil.copy(photograph, tmp_path / "in" / "a.png")
+    keys = [f"data.image={tmp_path}/in", "data.truth=null"]
+    restore_all(config(*keys), tmp_path / "run", go_on=False)
+    before = (tmp_path / "run" / "config.yaml").read_bytes()
+    with pytest.raises(Refused, match="run holds a run already, whose results stay"):
+        restore_all(config(*keys, "seed=1"), tmp_path / "run", go_on=False)
+    assert (tmp_path / "run" / "config.yaml").read_bytes() == before
+
+
+def test_pixels_are_taken_from_every_picture_of_a_folder(config, tmp_path, photograph):
+    (tmp_path / "in").mkdir()
+    for name in ("a.png", "b.png"):
+        shutil.copy(photograph, tmp_path / "in" / name)
+    found = restore_all(config("data=random_pixels", f"data.image={tmp_path}/in"), tmp_path / "run", go_on=False)
+    assert [sorted(found), found["a.png"]["psnr_hole"]] == [["a.png", "b.png"], found["b.png"]["psnr_hole"]]
+
+
+def test_a_mask_in_the_home_folder_that_has_changed_is_noticed(config, tmp_path, photograph, mask, monkeypatch, caplog):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "in").mkdir()
+    shutil.copy(photograph, tmp_path / "in" / "a.png")
+    cfg = config(f"data.image={tmp_path}/in", "data.mask='~/mask.png'", "data.truth=null")
+    restore_all(cfg, tmp_path / "runs" / "first", go_on=False)
+    later = os.path.getmtime(tmp_path / "runs" / "first" / "a.png" / "metrics.json") + 10
+    os.utime(mask, (later, later))
+    caplog.set_level("INFO")
+    restore_all(cfg, tmp_path / "runs" / "second", go_on=False)
+    assert "it is repaired already" not in caplog.text
 
 
 def test_two_results_that_would_be_one_file_are_refused(config, tmp_path, photograph, mask):

@@ -35,17 +35,30 @@ def plain(path: str) -> str:
     return os.path.expanduser(path)
 
 
+def files_named(cfg: DictConfig, key: str) -> str | None:
+    """The files that `cfg.data` names by this key; None where it has none, or makes a mask itself."""
+    found = cfg.data.get(key)
+    return found if isinstance(found, str) else None
+
+
 def pictures(image: str, mask: str | None, truth: str | None) -> list[Files]:
     """Every picture in a folder or pattern, in the order of their names, without those that are a mask or the truth.
 
     mask, truth: folders or patterns too, where the partner of a.jpg is a.* or, for a mask, a_mask.*; one file is
     everybody's. A partner that is missing is named all the same, so that its picture is refused. Raises ValueError
-    where there is no picture.
+    where there is no picture, and for two files that would be each other's partner.
     """
     found = listed(image)
-    partners = [(partner(path, mask, "_mask"), partner(path, truth, "_truth")) for path in found]
-    taken = {other for pair in partners for other in pair}
-    each = [(path, *pair) for path, pair in zip(found, partners, strict=True) if path not in taken]
+    wanted = {path: (partner(path, mask, "_mask"), partner(path, truth, "_truth")) for path in found}
+    taken = {other for pair in wanted.values() for other in pair}
+    for path in found:
+        for other in wanted[path]:
+            if other != path and path in wanted.get(other, ()):
+                raise ValueError(
+                    f"data.image={image}: either of {path} and {other} would be the other's mask or truth; name it "
+                    "NAME_mask or NAME_truth, or tell them apart by patterns such as '*.jpg' and '*.png'"
+                )
+    each = [(path, *pair) for path, pair in wanted.items() if path not in taken]
     if not each:
         raise ValueError(f"data.image={image} holds no picture; give a folder or a pattern with pictures in it")
     root = os.path.commonpath([os.path.dirname(path) for path, *_ in each])
@@ -76,7 +89,7 @@ def configured(cfg: DictConfig, files: Files) -> DictConfig:
     """The configuration of one of the pictures; `output.path` is a folder, or a pattern such as fixed/*.jpg."""
     part = cfg.copy()
     for key in ("image", "mask", "truth"):
-        if isinstance(cfg.data.get(key), str):
+        if files_named(cfg, key) is not None:
             part.data[key] = getattr(files, key)
     if cfg.output.path is not None:
         wanted = cfg.output.path if "*" in cfg.output.path else os.path.join(cfg.output.path, "*.png")
@@ -96,7 +109,8 @@ def check_outputs(cfg: DictConfig, each: list[Files]) -> None:
 
 def finished(cfg: DictConfig, folder: Path, files: Files) -> Path | None:
     """Where a run beside `folder`, or in it, has repaired this picture, from these files and in this very way."""
-    newest = max(os.path.getmtime(path) for path in files[1:] if path is not None and os.path.exists(path))
+    paths = (plain(path) for path in files[1:] if path is not None)
+    newest = max(os.path.getmtime(path) for path in paths if os.path.exists(path))
     for config in sorted(folder.parent.glob(f"*/{glob.escape(files.name)}/config.yaml")):
         metrics = config.with_name("metrics.json")
         if (

@@ -13,7 +13,7 @@ from omegaconf import DictConfig
 
 from dip import batch
 from dip.command import Refused, show_tracebacks
-from dip.experiment import precision
+from dip.experiment import check, precision
 from dip.files import held
 from dip.repair import begun, interrupted, refusing, restore, results_before, save_configuration
 from dip.resume import begun_so, is_done, resumed
@@ -108,7 +108,8 @@ def restore_all(cfg: DictConfig, folder: Path, go_on: bool) -> dict[str, Any]:
     repaired already, from the same files and in the same way, is not repaired again.
     """
     cfg.trainer.precision = precision(cfg.trainer.precision, cfg.trainer.accelerator)  # as in what is compared
-    each = refusing(batch.pictures, cfg.data.image, cfg.data.get("mask"), cfg.data.get("truth"))
+    refusing(check, cfg, folder, go_on)
+    each = refusing(batch.pictures, cfg.data.image, *(batch.files_named(cfg, key) for key in ("mask", "truth")))
     refusing(batch.check_outputs, cfg, each)
     save_configuration(cfg, folder)
     done, failed = {}, []

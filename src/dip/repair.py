@@ -187,14 +187,15 @@ def restore_members(
         raise interrupted(interrupt, f"{done} of {cfg.members} runs are done", folder) from None
     finally:  # results after Ctrl-C too
         raw = [torch.load(within / RAW, weights_only=True) for within in folders if (within / RAW).exists()]
+        outputs = [own["output"] for own in raw]
         if raw:
-            together = torch.cat([own["output"] for own in raw])
+            together = torch.cat(outputs)
             found = {within.name: own for within in folders if (own := results_before(within))}
             run = summary(found, done == cfg.members, results.seconds_before)
             results.leave(data, together.mean(dim=0, keepdim=True), folder, run)
             uncertain(deviation_together(together, [own["deviation"] for own in raw if "deviation" in own]), folder)
     log.info(table(results.metrics, results.file))
-    return Together(together, results.metrics)
+    return Together(torch.cat(outputs), results.metrics)
 
 
 class Together(NamedTuple):
