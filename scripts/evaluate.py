@@ -35,6 +35,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from dip import images, masks
+from dip.batch import listed
 from dip.data import Sample
 from dip.experiment import Experiment, build, construct
 from dip.metrics import psnr, texture_distance
@@ -163,7 +164,7 @@ def own_pictures(names: tuple[str, ...]) -> dict[str, Tensor]:
 
 def pictures_of(folder: Path) -> dict[str, Tensor]:
     """Every picture of the folder but NAME_mask, which is the hole of NAME in the suite holes."""
-    paths = sorted(path for path in folder.iterdir() if path.is_file() and not path.stem.endswith("_mask"))
+    paths = (Path(path) for path in listed(str(folder)) if not Path(path).stem.endswith("_mask"))
     return {path.stem: images.read(path, "--pictures") for path in paths}
 
 
@@ -207,7 +208,9 @@ def text(pictures: dict[str, Tensor], own: dict[str, Tensor], folder: Path) -> I
 
 
 def holes(pictures: dict[str, Tensor], own: dict[str, Tensor], folder: Path) -> Iterator[tuple[str, list[str]]]:
-    """Each picture's own mask where it has one, else each of the shapes in it."""
+    """Each picture's own mask where it has one, else each of the shapes in it. Raises ValueError for a mask alone."""
+    if alone := own.keys() - pictures.keys():
+        raise ValueError(f"--pictures: {min(alone)}_mask has no picture {min(alone)} beside it")
     bare = {name: picture for name, picture in pictures.items() if name not in own}
     drawn = {f"{name}_{kind}": shape(kind, *picture.shape[-2:]) for name, picture in bare.items() for kind in SHAPES}
     same = {f"{name}_{kind}": picture for name, picture in bare.items() for kind in SHAPES}
@@ -432,7 +435,12 @@ def main() -> None:
         parser.error(
             f"{arguments.folder} holds runs of other keys or pictures (overrides.json), which stay; give another folder"
         )
-    everything = list(cases(arguments))
+    try:
+        everything = list(cases(arguments))
+    except ValueError as error:
+        parser.error(str(error))
+    if not everything:
+        parser.error(f"--pictures {arguments.pictures} holds no picture")
     missing = [case for case in everything if not (arguments.folder / case.name).exists()]
     threads = max(1, torch.get_num_threads() // arguments.processes)
     failed = False

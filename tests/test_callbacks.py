@@ -87,10 +87,19 @@ def test_hparams_holds_what_is_turned_and_the_final_measures_once_the_run_is_at_
 def test_the_animation_has_a_frame_for_each_growing_step_and_rests_on_the_last(config, tmp_path):
     run(config("trainer.max_steps=20", "callbacks.animation.max_side=20"), tmp_path / "run")
     with Image.open(tmp_path / "run" / "training.gif") as gif:
-        assert gif.size == (20, 16)
+        assert (gif.size, gif.info["duration"]) == ((20, 16), 100)
         assert gif.n_frames == len(growing_steps(20, 48))
         gif.seek(gif.n_frames - 1)
         assert gif.info["duration"] == 2000
+
+
+def test_how_many_pictures_and_frames_and_for_how_long_they_are_shown(config, tmp_path):
+    few = ["callbacks.images.count=3", "callbacks.animation.count=4", "callbacks.animation.frame_ms=50"]
+    run(config("trainer.max_steps=20", *few), tmp_path / "run")
+    events = EventAccumulator(str(tmp_path / "run"), size_guidance={"images": 0}).Reload()
+    assert [image.step for image in events.Images("output")] == sorted(growing_steps(20, 3))
+    with Image.open(tmp_path / "run" / "training.gif") as gif:
+        assert (gif.n_frames, gif.info["duration"]) == (len(growing_steps(20, 4)), 50)
 
 
 def test_costly_callbacks_can_be_left_out(config, tmp_path):

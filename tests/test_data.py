@@ -115,6 +115,15 @@ def test_greys_of_a_mask_are_a_threshold_or_a_weight(photograph, tmp_path):
     assert mixed.tolist() == pytest.approx((0.2 * soft.target[0, :, 10, 18] + 0.8).tolist())
 
 
+def test_a_mask_of_weights_that_knows_no_pixel_wholly_is_refused(photograph, tmp_path):
+    pixels = np.full((32, 40), 254, dtype=np.uint8)
+    pixels[8:16, 20:30] = 0
+    Image.fromarray(pixels).save(tmp_path / "greys.png")
+    with pytest.raises(ValueError, match=r"no pixel wholly known, and has greys only; set data\.soft_mask=threshold"):
+        picture(photograph, tmp_path / "greys.png", soft_mask="weight")
+    picture(photograph, tmp_path / "greys.png")
+
+
 def test_a_mask_of_another_size_is_brought_to_the_picture_s_where_that_is_allowed(photograph, mask, tmp_path):
     with Image.open(mask) as file:
         file.resize((80, 64), Image.Resampling.NEAREST).save(tmp_path / "double.png")
@@ -162,6 +171,12 @@ def test_a_mask_that_looks_the_wrong_way_round_is_warned_of(photograph, mask, ca
     assert not caplog.text
     picture(photograph, mask, hole="white")
     assert "the hole is 94 % of the picture; if that is the known part, give data.hole=black" in caplog.text
+    caplog.clear()
+    with Image.open(photograph) as file:
+        file.putalpha(Image.linear_gradient("L").resize(file.size).point(lambda value: 255 * (value > 180)))
+        file.save(photograph.with_name("mostly_transparent.png"))
+    assert picture(photograph.with_name("mostly_transparent.png"), None).mask.mean() < 0.5
+    assert not caplog.text  # no key turns transparency round
 
 
 def test_keys_of_a_mask_file_are_refused_without_one(photograph):

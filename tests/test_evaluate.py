@@ -177,6 +177,13 @@ def test_a_failed_run_is_named_and_the_others_go_on(evaluate, tmp_path):
     assert row["suite"] == "holes"
 
 
+def test_only_pictures_of_a_folder_are_run_and_a_mask_alone_is_refused(evaluation, photograph, mask, tmp_path):
+    (tmp_path / "notes.txt").write_text("no picture")
+    assert list(evaluation.pictures_of(tmp_path)) == ["mask", "photograph"]
+    with pytest.raises(ValueError, match="b_mask has no picture b beside it"):
+        list(evaluation.holes({}, {"b": images.read(mask, "mask")}, tmp_path))
+
+
 @pytest.mark.parametrize(("argument", "said"), [("--suites=text,none", "none"), ("--seeds=a", "seeds")])
 def test_what_it_does_not_know_is_refused(evaluate, argument, said):
     result = evaluate(argument)

@@ -53,7 +53,7 @@ def pictures(image: str, mask: str | None, truth: str | None) -> list[Files]:
     taken = {other for pair in wanted.values() for other in pair}
     for path in found:
         for other in wanted[path]:
-            if other != path and path in wanted.get(other, ()):
+            if other not in (None, path) and path in wanted.get(other, ()):
                 raise ValueError(
                     f"data.image={image}: either of {path} and {other} would be the other's mask or truth; name it "
                     "NAME_mask or NAME_truth, or tell them apart by patterns such as '*.jpg' and '*.png'"

@@ -107,6 +107,8 @@ class Images(Callback):
     """TensorBoard pictures: the masked picture once, raw output and composite at about `count` growing steps."""
 
     def __init__(self, count: int):
+        if count < 1:
+            raise ValueError(f"callbacks.images.count={count}, but it is 1 or more; callbacks.images=null writes none")
         self.count = count
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -129,6 +131,11 @@ class Animation(Callback):
     """training.gif: how the raw output forms, in about `count` frames, no side longer than `max_side` pixels."""
 
     def __init__(self, count: int, max_side: int, frame_ms: int, last_ms: int):
+        for key, value in {"count": count, "max_side": max_side, "frame_ms": frame_ms, "last_ms": last_ms}.items():
+            if value < 1:
+                raise ValueError(
+                    f"callbacks.animation.{key}={value}, but it is 1 or more; callbacks.animation=null writes none"
+                )
         self.count = count
         self.max_side = max_side
         self.frame_ms = frame_ms
@@ -436,17 +443,20 @@ class Results(Callback):
     `texture`, set before training, gives holes theirs; `raw_file` is where the raw output goes as a tensor as well,
     with its uncertainty.
     The pictures are what the checkpoint stands for: drawn after the last update and without the input's noise, or the
-    average of the run.
-    path: where the repaired picture goes as well, in the format of its ending; without `overwrite` no file is replaced.
+    average of the run. `put` says where the repaired picture goes as well.
     """
 
+    path: Path | None = None
+    overwrite = False
     texture: Quilting | None = None
     raw_file: Path | None = None
     seconds_before = 0.0  # what the run took until the checkpoint that it goes on from
 
-    def __init__(self, path: str | None, overwrite: bool):
+    def put(self, path: str | None, overwrite: bool) -> "Results":
+        """Makes the repaired picture go to `path` as well, by its ending; over a file only with `overwrite`."""
         self.path = None if path is None else Path(path).expanduser()
         self.overwrite = overwrite
+        return self
 
     def check(self, picture: Image.Image) -> None:
         """Raises ValueError where a repaired `picture` could not be written."""

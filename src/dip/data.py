@@ -74,6 +74,8 @@ class SingleSample(LightningDataModule):
             raise ValueError(f"data.image: the picture is {width}x{height}, but each side needs at least 8 pixels")
         if not damaged.mask.any():
             raise ValueError("data.mask leaves no pixel known; a mask file may be the other way round, see data.hole")
+        if not (damaged.mask == 1).any():
+            raise ValueError("data.mask leaves no pixel wholly known, and has greys only; set data.soft_mask=threshold")
         if (damaged.mask == 1).all():
             raise ValueError("data.mask has no hole; a mask file may be the other way round, see data.hole")
         self.damaged = damaged
@@ -168,9 +170,10 @@ def picture(
     file = images.opaque(damaged.picture, known) if mask is None else damaged.picture
     damaged = Damaged(file, known, damaged.truth)
     if not isinstance(crop, str) or crop not in ("auto", "none"):
-        damaged = damaged.cut(checked(crop, file))
+        damaged = cropped(damaged, crop)
     single = SingleSample(damaged, regions.around(damaged.mask) if crop == "auto" else (), max_side)
-    warn_of_inversion(known, hole)
+    if mask is not None:
+        warn_of_inversion(known, hole)
     return single
 
 
@@ -218,6 +221,18 @@ def warn_of_inversion(known: Tensor, hole: str) -> None:
             "the hole is %.0f %% of the picture; if that is the known part, give data.hole=%s",
             *(100 * (1 - known.mean()), other[hole]),
         )
+
+
+def cropped(damaged: Damaged, crop: str | Sequence[int]) -> Damaged:
+    """The part that `data.crop` gives, which has a hole and known pixels."""
+    part = damaged.cut(checked(crop, damaged.picture))
+    if min(part.picture.size) < 8:
+        raise ValueError(f"data.crop={crop} is {part.picture.width}x{part.picture.height}, but 8 pixels are the least")
+    if (part.mask == 1).all():
+        raise ValueError(f"data.crop={crop} has nothing of the hole in it; data.crop=auto lies around it")
+    if not part.mask.any():
+        raise ValueError(f"data.crop={crop} lies within the hole, and no pixel of it is known; give a larger one")
+    return part
 
 
 def checked(crop: str | Sequence[int], picture: Image.Image) -> Box:

@@ -67,6 +67,10 @@ def check(cfg: DictConfig, folder: Path, go_on: bool) -> None:
         raise ValueError(f"members={cfg.members}, but the result is the mean of at least one run")
     if not 0 <= cfg.seed < 2**32:
         raise ValueError(f"seed={cfg.seed}, but a seed lies between 0 and 2^32 - 1")
+    for key in ("step_size", "T_max", "total_iters"):
+        steps = OmegaConf.select(cfg, f"scheduler.{key}")
+        if steps is not None and steps < 1:
+            raise ValueError(f"scheduler.{key}={steps}, but it is a number of steps, 1 or more")
     here = [name for name, entry in AcceleratorRegistry.items() if entry["accelerator"].is_available()]
     here += ["gpu"] if {"cuda", "mps"} & set(here) else []
     if cfg.trainer.accelerator not in ("auto", *here):
@@ -118,7 +122,7 @@ def build(cfg: DictConfig, folder: Path, data: SingleSample | None = None, go_on
         if isinstance(callback, Supervision):
             callback.reached = reach(prior, data.sample)
         if isinstance(callback, Results):
-            callback.check(data.damaged.picture)
+            callback.put(**cfg.output)
             callback.texture = construct(cfg, "texture", target=target, mask=data.sample.mask)
     done = steps_done(prior, data.sample, folder) if go_on else None
     cfg = cfg.copy()
@@ -241,11 +245,15 @@ def check_loss(prior: DeepImagePrior, sample: Sample) -> None:
 
 
 def check_optimizer(prior: DeepImagePrior) -> None:
-    """The optimizer is made for the first time, so that what it refuses is refused before anything starts."""
+    """Optimizer and schedule are made once, so that what they refuse is refused before anything starts."""
+    part = "optimizer"
     try:
-        prior.configure_optimizers()
+        optimizer = prior.optimizer(prior.trained())
+        part = "scheduler"
+        if prior.scheduler is not None:
+            prior.scheduler(optimizer)
     except (ValueError, TypeError, IndexError) as error:
-        raise ValueError(f"optimizer: {error}") from error
+        raise ValueError(f"{part}: {error}") from error
 
 
 def reach(prior: DeepImagePrior, sample: Sample) -> torch.Tensor:

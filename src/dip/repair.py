@@ -91,7 +91,7 @@ def parts(cfg: DictConfig, data: SingleSample) -> Iterator[Part]:
 
 def restore_parts(cfg: DictConfig, folder: Path, data: SingleSample, each: list[Part], go_on: bool) -> dict[str, Any]:
     """Repairs each part in a folder of its own; the whole picture, as far as it is repaired, is in `folder`."""
-    results = refusing(construct, cfg, "callbacks")["results"]
+    results = Results().put(**cfg.output)
     picture = data.damaged.picture.copy()
     refusing(results.check, picture)
     save_configuration(cfg, folder)
@@ -163,7 +163,7 @@ def restore_members(
     All keep to the same colours of large holes: more runs find them than would for one run, and so they are surer.
     """
     picture = {"target": data.sample.target, "mask": data.sample.mask}
-    results = refusing(construct, cfg, "callbacks")["results"]
+    results = Results().put(**cfg.output)
     refusing(results.check, data.damaged.picture)
     results.texture, fill = refusing(construct, cfg, "texture", **picture), refusing(construct, cfg, "fill", **picture)
     save_configuration(cfg, folder, resolve=True)
@@ -276,6 +276,7 @@ def repair(experiment: Experiment, folder: Path, colours: torch.Tensor | None = 
     colours: what the runs that find those of large holes have drawn, (N, C, h, w); without them they come first.
     """
     prior, data, trainer, callbacks, cfg, done = experiment
+    results = only(callbacks, Results)
     before = results_before(folder) if done is not None else {}
     rule = before.get("stopped_by", "max_steps")
     if rule == "diverged":
@@ -283,7 +284,12 @@ def repair(experiment: Experiment, folder: Path, colours: torch.Tensor | None = 
     if done is not None and (done >= trainer.max_steps or rule not in ("max_steps", "interrupt")):
         more = "a larger trainer.max_steps makes it go on" if rule == "max_steps" else f"{rule} has stopped it"
         log.info("The run in %s is complete after %d steps; %s.", folder, done, more)
+        if results.path is not None and (results.overwrite or not results.path.exists()):
+            refusing(results.check, data.damaged.picture)
+            results.write(open_picture(next(folder.glob("inpainted.*")), "resume"), folder)
+            log.info("%s", results.file)
         return before
+    refusing(results.check, data.damaged.picture)
     save_configuration(cfg, folder, resolve=True)
     # TensorBoard's logger would add an empty hparams.yaml; this file is there already.
     trainer.logger.NAME_HPARAMS_FILE = "config.yaml"  # pyright: ignore[reportAttributeAccessIssue, reportOptionalMemberAccess]
@@ -293,7 +299,7 @@ def repair(experiment: Experiment, folder: Path, colours: torch.Tensor | None = 
     warn_of_the_unreached(callbacks, cfg, data.sample)
     if prior.fill is not None:
         if colours is None:
-            find_colours(cfg, prior.fill, only(callbacks, Results), folder, done is not None)
+            find_colours(cfg, prior.fill, results, folder, done is not None)
         else:
             prior.fill.keep_to(colours)
     if done is not None:
@@ -303,8 +309,8 @@ def repair(experiment: Experiment, folder: Path, colours: torch.Tensor | None = 
         trainer.fit(prior, datamodule=data, ckpt_path=folder / LAST if done else None, weights_only=True)
     finally:
         interruption.restore()
-    metrics = only(callbacks, Results).metrics
-    log.info(table(metrics, only(callbacks, Results).file))
+    metrics = results.metrics
+    log.info(table(metrics, results.file))
     if (said := only(callbacks, BackTracking).diverged) is not None:
         raise Refused(f"{said}; the results are of the last good weights; lower optimizer.lr={cfg.optimizer.lr}")
     if interruption.received is not None:

@@ -33,8 +33,9 @@ def resumed(folder: Path, given: DictConfig, overrides: Sequence[str]) -> DictCo
         OmegaConf.set_struct(saved, True)
         for override in OverridesParser.create().parse_overrides(list(overrides)):
             key = override.key_or_group
-            if key != "resume":
+            if key not in STARTED:
                 check(key)
+            if key != "resume":
                 OmegaConf.update(saved, key, OmegaConf.select(given, key))
     except (OmegaConfBaseException, YAMLError) as error:
         raise ValueError(f"{path}: {' '.join(str(error).split())}") from error

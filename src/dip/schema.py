@@ -374,12 +374,6 @@ class BackTracking(Target):
 
 
 @dataclass
-class Results(Target):
-    path: str | None
-    overwrite: bool
-
-
-@dataclass
 class Progress(Target):
     every_steps: int
 
@@ -413,7 +407,7 @@ class Callbacks:
     images: Images | None
     supervision: Target | None
     uncertainty: Target | None
-    results: Results
+    results: Target
     animation: Animation | None
     overview: Target | None
     checkpoint: Checkpoint

@@ -86,8 +86,8 @@ class Stopping(Callback):
         self.ends_at = trainer.global_step
 
     def metrics(self) -> dict[str, Any]:
-        """What metrics.json holds of it."""
-        return {"best_step": self.best_step}
+        """What metrics.json holds of it; nothing, where the run has ended before it had a score."""
+        return {"best_step": self.best_step} if self.best_score > float("-inf") else {}
 
     def state_dict(self) -> dict[str, Any]:
         return {key: value for key, value in vars(self).items() if key in STATE}
@@ -198,8 +198,9 @@ class HeldOut(Stopping):
         trainer.datamodule.hold_out(None)  # pyright: ignore[reportAttributeAccessIssue]
 
     def metrics(self) -> dict[str, Any]:
-        baseline = {"psnr_held_out_biharmonic": self.biharmonic}
-        return {**super().metrics(), "psnr_held_out": self.best_score, **baseline}
+        if not (found := super().metrics()):
+            return {}
+        return {**found, "psnr_held_out": self.best_score, "psnr_held_out_biharmonic": self.biharmonic}
 
 
 class WindowVariance(Stopping):

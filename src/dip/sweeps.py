@@ -112,5 +112,7 @@ def score(metrics: dict[str, Any], objective: str) -> float:
         return metrics[objective]
     parts = [part for part in metrics.get("parts", metrics).values() if isinstance(part, dict)]
     if not parts or "steps" in metrics:
-        raise ValueError(f"objective={objective}: the run held no pixels out, and has no such score")
+        raise ValueError(
+            f"objective={objective}: the run has no such score; it held no pixels out, or ended before the first one"
+        )
     return mean(score(part, objective) for part in parts)
