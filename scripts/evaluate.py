@@ -4,8 +4,8 @@
     python scripts/evaluate.py outputs/evaluate/skip --suites text,holes --seeds 0,1,2 model=skip input=noise
     python scripts/evaluate.py outputs/evaluate/set11 --suites pixels50 --pictures DIR experiment=paper_pixels
 
-pixels50, pixels80 and pixels90 lack that percentage of their pixels, pixels50 in grey; text lies over the pictures of
-text; holes has a region of some size and shape in each. The second call into a folder runs only what is missing there.
+pixels50, pixels80 and pixels90 lack that percentage of their pixels, pixels50 in grey; text has words written over each
+picture; holes has a region of some size and shape in each. A second call into a folder runs what is missing there.
 """
 
 import argparse
@@ -339,7 +339,7 @@ def markdown(rows: list[dict[str, Any]], command: str) -> str:
     lines = [
         f"`{command}`",
         "",
-        "PSNR in dB, SSIM: in the hole and over all pixels of the raw output. Spread: standard deviation over seeds.",
+        "PSNR in dB and SSIM in the hole, PSNR over all pixels; raw output. Spread: standard deviation over seeds.",
         "Gap: from what the rule stopped at, which has no texture yet, to the best step of the same curve, which only",
         "this table sees. Texture: how far the hole's is from that around it (0 the same, 1 flat). Uncertainty: its",
         "rank correlation with the error, over the hole's pixels.",

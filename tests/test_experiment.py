@@ -766,6 +766,12 @@ def test_a_run_that_is_killed_among_its_results_is_part_of_the_mean(config, tmp_
     assert resumed["psnr_hole"] == restore(config("members=2"), tmp_path / "fresh")["psnr_hole"]
 
 
+def test_what_is_refused_of_several_runs_leaves_nothing(config, tmp_path):
+    with pytest.raises(Refused, match=r"too small for model\.depth=9"):
+        restore(config("members=2", "model.depth=9"), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
 def test_no_member_is_refused(config, tmp_path):
     with pytest.raises(Refused, match="members=0, but the result is the mean of at least one run"):
         restore(config("members=0"), tmp_path)

@@ -166,7 +166,6 @@ def restore_members(
     results = Results().put(**cfg.output)
     refusing(results.check, data.damaged.picture)
     results.texture, fill = refusing(construct, cfg, "texture", **picture), refusing(construct, cfg, "fill", **picture)
-    save_configuration(cfg, folder, resolve=True)
     folders = [folder / f"member_{number + 1}" for number in range(cfg.members)]
     colours, done = None, 0
     try:
@@ -175,6 +174,8 @@ def restore_members(
             member.members, member.output.path, member.texture = 1, None, None
             member.seed = (cfg.seed * cfg.members + number) % 2**32  # no other seed has any of these
             experiment = refusing(build, member, within, None, begun(within, go_on))
+            if number == 0:  # nothing is refused from here on
+                save_configuration(cfg, folder, resolve=True)
             only(experiment.callbacks, Results).raw_file = within / RAW
             if watch is not None:
                 watch(experiment)
