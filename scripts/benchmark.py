@@ -444,8 +444,11 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="write every figure to this file")
     parser.add_argument("overrides", nargs="*", help="keys of this project's run, such as model.depth=5")
     arguments = parser.parse_intermixed_args()
-    width, height = map(int, arguments.size.split("x"))
-    if width % 64 or height % 64:
+    try:
+        width, height = map(int, arguments.size.split("x"))
+    except ValueError:
+        parser.error(f"--size {arguments.size} is no width and height, such as 384x256")
+    if width % 64 or height % 64 or min(width, height) < 64:
         parser.error(f"--size {arguments.size}: (a) at half the size needs sides that are multiples of 64")
     overrides = [f"model={arguments.model}", *arguments.overrides]
     seed_everything(0, verbose=False)

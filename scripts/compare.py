@@ -60,7 +60,7 @@ def run(code: Path, folder: Path, overrides: list[str]) -> Result:
     """Runs the code's own train.py, with its own package. Raises RuntimeError with what it said where it fails."""
     command = [sys.executable, code / "train.py", *SHORT, *overrides, f"hydra.run.dir={folder}"]
     environment = os.environ | {"PYTHONPATH": str(code / "src")}
-    done = subprocess.run(command, cwd=code, env=environment, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise RuntimeError(done.stderr.strip())
     events = EventAccumulator(str(folder), size_guidance={"scalars": 0, "images": 1}).Reload()

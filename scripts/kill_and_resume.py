@@ -138,6 +138,8 @@ def main() -> None:
                 raise SystemExit(f"run {number} differs in {', '.join(different)}")
             print(f"run {number}: equal to the undisturbed one, bit for bit", flush=True)
             number += 1
+    if number == 0:
+        raise SystemExit("no run has come to its end, so nothing is compared; give more --kills or fewer --steps")
     print(f"{kills} kills, {writing} of them while a file was written; {number} runs went on to their ends, all equal")
 
 

@@ -35,8 +35,12 @@ def random_pixels(photo: Image.Image, known_share: float, seed: int) -> Hole:
 
 
 def mask_file(photo: Image.Image, path: str) -> Hole:
-    from dip import masks
+    from dip import images, masks
+    from dip.formats import open_picture
 
+    opaque = images.alpha(open_picture(path, "--mask"))
+    if opaque is not None and opaque.min() < 1:
+        raise ValueError(f"--mask {path} has transparent pixels; save it in black and white")
     hole = masks.read(path, "black", "--mask")[0, 0].numpy() < 0.5
     if hole.shape != (photo.height, photo.width):
         raise ValueError(

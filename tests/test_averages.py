@@ -102,6 +102,15 @@ def test_the_result_and_the_checkpoint_are_the_average(config, tmp_path):
         assert not np.array_equal(result, np.rint(255 * last.draw()[0].clamp(0, 1).permute(1, 2, 0).numpy()))
 
 
+@pytest.mark.parametrize("average", ["outputs", "weights"])
+def test_a_step_counts_once_however_often_its_optimizer_tries(config, tmp_path, average):
+    experiment = build(config(f"average={average}", "optimizer=lbfgs", "optimizer.max_iter=4"), tmp_path)
+    told, update = [], experiment.prior.average.update
+    experiment.prior.average.update = lambda *given: told.append(experiment.trainer.global_step) or update(*given)
+    experiment.trainer.fit(experiment.prior, datamodule=experiment.data)
+    assert told == [0, 1, 2]
+
+
 def test_uncertainty_is_the_deviation_of_the_averaged_outputs(config, tmp_path, caplog):
     caplog.set_level("INFO")
     experiment = build(config("average=outputs", "average.decay=1", "callbacks.langevin.noise=2"), tmp_path / "run")

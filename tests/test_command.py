@@ -144,7 +144,7 @@ def test_a_report_that_fails_is_one_line_and_leaves_the_exit_code(tmp_path, sour
     assert "Traceback" not in result.stderr
 
 
-@pytest.mark.parametrize("name", ["photo (1).png", "Bär.png", "it's.png", "a#1,b.png", "plain.png"])
+@pytest.mark.parametrize("name", ["photo (1).png", "Bär.png", "it's.png", "a#1,b.png", "plain.png", "a\\b\\'c\\"])
 def test_file_names_need_no_quotes(tmp_path, monkeypatch, name):
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / name).touch()
@@ -154,8 +154,10 @@ def test_file_names_need_no_quotes(tmp_path, monkeypatch, name):
         assert override.value() == given
 
 
-def test_other_arguments_stay_as_they_are():
-    arguments = ["-m", "model.depth=3,4", "data.image=missing (1).png", "model.widths=[1,2]", "--help"]
+def test_other_arguments_stay_as_they_are(tmp_path):
+    (tmp_path / "a b").mkdir()
+    options = ["-m", f"--config-dir={tmp_path}/a b", "--help"]
+    arguments = [*options, "model.depth=3,4", "data.image=missing (1).png", "model.widths=[1,2]"]
     assert quote_files(arguments) == arguments
 
 

@@ -192,6 +192,16 @@ def test_an_output_that_could_not_be_written_is_refused(tmp_path, name, mode, me
     assert not list(tmp_path.glob(".*"))
 
 
+@pytest.mark.parametrize(("name", "size"), [("a.webp", (17000, 2)), ("a.ico", (300, 20))])
+def test_a_format_that_is_too_small_for_the_picture_is_refused(tmp_path, name, size):
+    for mode in ("RGB", "P"):
+        with pytest.raises(
+            ValueError, match=rf"cannot hold a picture of {size[0]}x{size[1]}; end it with .png or .tif"
+        ):
+            formats.check_output(Image.new("RGB", size).convert(mode), tmp_path / name, overwrite=False)
+    formats.check_output(Image.new("RGB", size), tmp_path / "a.png", overwrite=False)
+
+
 def test_overwriting_is_allowed_by_name(tmp_path):
     (tmp_path / "there.png").write_text("old")
     formats.check_output(picture("RGB"), tmp_path / "there.png", overwrite=True)

@@ -21,6 +21,11 @@ def test_noise_is_new_in_every_step_and_absent_in_evaluation():
     assert torch.equal(learned.eval()(), learned.picture)
 
 
+def test_a_learning_rate_below_nothing_is_refused():
+    with pytest.raises(ValueError, match=r"input\.lr=-0\.5, but a learning rate is 0 or more"):
+        LearnedInput((8, 8), channels=3, lr=-0.5)
+
+
 def test_fixed_noise_has_its_distribution_and_is_not_trained():
     uniform, normal = (Noise((64, 48), 4, name, scale=0.2) for name in ("uniform", "normal"))
     assert not list(uniform.parameters())

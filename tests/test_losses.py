@@ -37,6 +37,13 @@ def test_similarity_is_that_of_the_metric():
     torch.testing.assert_close(loss, masked_mse(OUTPUT, TARGET, everywhere) + 0.5 * (1 - similarity))
 
 
+def test_in_bfloat16_the_truth_has_no_loss():
+    slope = torch.linspace(0.3, 0.7, 32).expand(1, 3, 24, 32)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        for name, loss in LOSSES.items():
+            assert loss(slope, slope, torch.ones(1, 1, 24, 32)).item() == pytest.approx(0, abs=1e-5), name
+
+
 @pytest.mark.parametrize("name", LOSSES)
 def test_gradient_from_the_hole_is_exactly_zero(name):
     output = OUTPUT.clone().requires_grad_()
@@ -54,6 +61,11 @@ def test_total_variation_is_the_mean_step():
     slope = 0.3 * torch.arange(8.0) + 0.4 * torch.arange(6.0)[:, None]
     assert abs(total_variation(slope[None, None], 2.0, isotropic=True) - 2 * 0.5) < 1e-5
     assert abs(total_variation(slope[None, None], 2.0, isotropic=False) - 2 * 0.7) < 1e-5
+
+
+def test_a_penalty_is_no_reward():
+    with pytest.raises(ValueError, match=r"penalty\.weight=-1.0, but it is 0 or more"):
+        total_variation(OUTPUT, -1.0, isotropic=True)
 
 
 @pytest.mark.parametrize("isotropic", [True, False])

@@ -20,6 +20,15 @@ def test_a_colour_mask_counts_as_grey(tmp_path):
     assert masks.read(path, "black").tolist() == [[[[1, 0]]]]
 
 
+def test_white_ink_of_a_mask_is_white(tmp_path):
+    pixels = np.array([[[255, 255, 255], [0, 0, 0]]], dtype=np.uint8)
+    Image.fromarray(pixels).convert("CMYK").save(tmp_path / "mask.tif")
+    assert masks.read(tmp_path / "mask.tif", "black").tolist() == [[[[1, 0]]]]
+    black = Image.merge("CMYK", [Image.new("L", (2, 1))] * 3 + [Image.fromarray(np.array([[0, 255]], np.uint8))])
+    black.save(tmp_path / "black_ink.tif")
+    assert masks.read(tmp_path / "black_ink.tif", "black").tolist() == [[[[1, 0]]]]
+
+
 def test_the_hole_can_be_what_is_transparent(tmp_path):
     pixels = np.full((1, 4, 4), 255, dtype=np.uint8)
     pixels[0, :, 3] = [255, 128, 127, 0]

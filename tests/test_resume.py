@@ -229,6 +229,14 @@ def test_other_keys_are_turned_and_the_rest_is_as_the_run_began(config, killed):
     assert (cfg.trainer.max_steps, cfg.callbacks.animation, cfg.optimizer.lr) == (77, None, 0.123)
 
 
+def test_a_rate_that_has_fallen_does_not_rise_again(config, tmp_path):
+    restore(config("scheduler=cosine"), tmp_path / "run")
+    with pytest.raises(
+        ValueError, match=r"max_steps=5, but the schedule of this run ends at step 3, and its rate would"
+    ):
+        resumed(tmp_path / "run", config("trainer.max_steps=5"), ["resume=x", "trainer.max_steps=5"])
+
+
 @pytest.mark.parametrize("members", [1, 2])
 def test_a_result_goes_where_it_is_wanted_when_a_run_goes_on(config, tmp_path, members):
     folder, given = tmp_path / "run", [f"members={members}", f"output.path={tmp_path}/fixed.png"]

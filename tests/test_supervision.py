@@ -8,6 +8,21 @@ from dip.nets.skip import Skip
 from dip.nets.unet import UNet
 from dip.supervision import reached
 
+
+class Gated(nn.Module):
+    """Adds in place, and multiplies."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = nn.Conv2d(1, 2, 3, padding=1), nn.Conv2d(2, 2, 3, padding=1)
+
+    def forward(self, picture):
+        first = self.first(picture)
+        found = self.second(first)
+        found += first
+        return (found * torch.sigmoid(self.second(found))).sum(dim=1, keepdim=True)
+
+
 # In evaluation with these statistics batch norm ties no pixels together, so that gradients show the network's reach.
 NETWORKS = {
     "one convolution": lambda: nn.Conv2d(1, 1, 3, padding=1),
@@ -15,6 +30,8 @@ NETWORKS = {
     "dilated": lambda: nn.Conv2d(1, 1, 3, padding=2, dilation=2),
     "strided": lambda: nn.Sequential(nn.Conv2d(1, 2, 3, 2, 1), nn.PReLU(), nn.ConvTranspose2d(2, 1, 2, 2)),
     "max pool": lambda: nn.Sequential(nn.MaxPool2d(2), nn.Sigmoid(), nn.Upsample(scale_factor=2), nn.Conv2d(1, 1, 1)),
+    "relu6": lambda: nn.Sequential(nn.Conv2d(1, 2, 3, padding=1), nn.ReLU6(), nn.Conv2d(2, 1, 3, padding=1)),
+    "gated": Gated,
     "unet 1": partial(UNet, 1, 1, 1, (2,)),
     "unet 2": partial(UNet, 1, 1, 2, (2, 3), 3, 3),
     "unet 2, wide": partial(UNet, 1, 1, 2, (2, 3), 3, 5),

@@ -143,8 +143,11 @@ def quote_files(arguments: list[str]) -> list[str]:
 
 
 def quote_file(argument: str) -> str:
+    if argument.startswith("-"):  # an option, which Hydra reads as it is
+        return argument
     key, _, value = argument.partition("=")
     if re.fullmatch(r"[\w./-]*", value, re.ASCII) or not os.path.exists(os.path.expanduser(value)):
         return argument
-    escaped = value.replace("\\", "\\\\").replace("'", "\\'").replace("${", "\\${")
+    # Hydra halves backslashes before a quote only.
+    escaped = re.sub(r"(\\+)(?='|\Z)", r"\1\1", value).replace("'", "\\'").replace("${", "\\${")
     return f"{key}='{escaped}'"

@@ -242,6 +242,8 @@ def check_loss(prior: DeepImagePrior, sample: Sample) -> None:
             "it must keep the size"
         )
     prior.loss(output, target, sample.mask)
+    if prior.penalty is not None:
+        prior.penalty(output)
 
 
 def check_optimizer(prior: DeepImagePrior) -> None:

@@ -198,6 +198,17 @@ def holds(format: str, picture: Image.Image) -> bool:
         return False
 
 
+def fits(format: str, picture: Image.Image) -> bool:
+    """Whether a file of this format can be as large as the picture."""
+    blank = Image.new(picture.mode, picture.size)
+    if picture.mode == "P":
+        blank.putpalette(picture.getpalette() or ())
+    try:
+        return Image.open(io.BytesIO(encoded(blank, format))).size == picture.size
+    except (OSError, ValueError, SystemError):
+        return False
+
+
 def lossless_ending(picture: Image.Image) -> str:
     """.png, or .tif for what no PNG holds: CMYK, YCbCr and more than 16 bits."""
     return ".png" if holds("PNG", picture) else ".tif"
@@ -214,6 +225,11 @@ def check_output(picture: Image.Image, path: Path, overwrite: bool) -> None:
             ending for ending in (".png", ".tif", ".webp", ".jpg") if holds(file_format(Path(f"a{ending}")), picture)
         )
         raise ValueError(f"output.path={path}: {format} cannot hold this picture (mode {picture.mode}), but {fit} can")
+    if not fits(format, picture):
+        width, height = picture.size
+        raise ValueError(
+            f"output.path={path}: {format} cannot hold a picture of {width}x{height}; end it with .png or .tif"
+        )
     try:
         with TemporaryFile(dir=path.parent):
             pass

@@ -24,6 +24,8 @@ class Input(nn.Module):
             raise ValueError(f"input.noise={noise}, but it is a standard deviation; set input.noise=0 for none")
         if lr is not None and not learned:
             raise ValueError(f"input.lr={lr}, but this input is not trained; set input.learned=true or input.lr=null")
+        if lr is not None and lr < 0:
+            raise ValueError(f"input.lr={lr}, but a learning rate is 0 or more; input.lr=null is the network's")
         self.noise = noise
         self.lr = lr
         self.picture = nn.Parameter(start) if learned else nn.Buffer(start)

@@ -4,6 +4,7 @@ output, target: (1, C, H, W); mask: (1, 1, H, W), 1 = known. Each is a mean over
 Penalties: output -> scalar, on all pixels.
 """
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torchmetrics.functional.image import structural_similarity_index_measure
@@ -30,9 +31,12 @@ def masked_huber(output: Tensor, target: Tensor, mask: Tensor, delta: float) -> 
 
 def masked_mse_ssim(output: Tensor, target: Tensor, mask: Tensor, ssim_weight: float) -> Tensor:
     """Mean squared error, and `ssim_weight` times one minus the structural similarity (Wang et al. 2004)."""
-    _, similarity = structural_similarity_index_measure(
-        output * mask, target * mask, data_range=1.0, return_full_image=True
-    )
+    with torch.autocast(
+        output.device.type, enabled=False
+    ):  # in bfloat16 its differences of squares are nothing but error
+        _, similarity = structural_similarity_index_measure(
+            output * mask, target * mask, data_range=1.0, return_full_image=True
+        )
     dissimilarity = ((1 - similarity) * mask).sum() / known(mask, output)
     return masked_mse(output, target, mask) + ssim_weight * dissimilarity
 
@@ -42,6 +46,8 @@ def total_variation(output: Tensor, weight: float, isotropic: bool) -> Tensor:
 
     isotropic: the length of the step to the right and downwards; otherwise the sum of both.
     """
+    if weight < 0:
+        raise ValueError(f"penalty.weight={weight}, but it is 0 or more; penalty=none has none")
     right, down = output.diff(dim=-1)[..., :-1, :], output.diff(dim=-2)[..., :, :-1]
     if isotropic:
         # The root has no gradient at zero; a picture of 8 bits has no step below 1/255.

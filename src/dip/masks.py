@@ -30,7 +30,7 @@ def known_share(picture: Image.Image, hole: str, name: str) -> Tensor:
         return opaque
     if opaque is not None and opaque.min() < 1:
         raise ValueError(f"{name} has transparent pixels; if they are the hole, give data.hole=alpha")
-    brightness = images.from_pil(picture).mean(dim=1, keepdim=True)
+    brightness = images.visible(images.from_pil(picture)).mean(dim=1, keepdim=True)
     if brightness.max() < 0.01:
         raise ValueError(f"{name} is black all over, but a mask has white (255) and black (0) pixels")
     return brightness if hole == "black" else 1 - brightness

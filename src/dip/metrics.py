@@ -1,6 +1,6 @@
 """How near an output is to the truth, over a region: a boolean (1, 1, H, W); and to its surroundings, without a truth.
 
-All pictures are clipped to [0, 1] first.
+Outputs are clipped to [0, 1] first; a truth that is darker or brighter in the hole than all known pixels is not.
 """
 
 from statistics import fmean
@@ -23,7 +23,8 @@ def psnr(output: Tensor, truth: Tensor, region: Tensor) -> float:
     """Peak signal-to-noise ratio in dB over all channels of the region."""
     # Multiplied with the region, not picked out by it, which takes twenty times as long.
     error = (output.float().clamp(0, 1) - truth.float()).square() * region
-    return -10 * (error.sum(dtype=torch.float64) / (region.sum() * truth.shape[1])).log10().item()
+    dtype = torch.float32 if error.device.type == "mps" else torch.float64  # which Apple's GPUs do not have
+    return -10 * (error.sum(dtype=dtype) / (region.sum() * truth.shape[1])).log10().item()
 
 
 def ssim(output: Tensor, truth: Tensor, region: Tensor) -> float:

@@ -50,6 +50,7 @@ class DeepImagePrior(LightningModule):
         self.average = average
         if isinstance(average, nn.Module):
             average.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+        self.averaged: int | None = None  # the step that the average has last been told of
         for kind in frozen:
             freeze(self.model, kind)
 
@@ -81,12 +82,17 @@ class DeepImagePrior(LightningModule):
             loss = loss + self.fill(output)
         return loss, output
 
-    def training_step(self, sample: Sample) -> dict[str, Tensor]:
-        """The loss; the output of this step; the picture to show, which is that output or an average."""
+    def training_step(self, sample: Sample, batch_idx: int | None = None) -> dict[str, Tensor]:
+        """The loss; the output of this step; the picture to show, which is that output or an average.
+
+        L-BFGS asks for it several times a step, of which the first is the step's own.
+        """
         loss, output = self.judge(sample.target, sample.fitted)
         output = output.detach()
-        picture = output if self.average is None else self.average.update(self.model, self.input, output)
-        return {"loss": loss, "output": output, "picture": picture}
+        if batch_idx is None or batch_idx != self.averaged:
+            self.averaged = batch_idx
+            self.picture = output if self.average is None else self.average.update(self.model, self.input, output)
+        return {"loss": loss, "output": output, "picture": self.picture}
 
     def configure_optimizers(self) -> OptimizerConfig | OptimizerLRSchedulerConfig:
         optimizer = self.optimizer(self.trained())

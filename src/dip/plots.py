@@ -78,7 +78,7 @@ def slanted(kinds: Sequence[Any]) -> dict[str, Any]:
 
 
 def shown(value: Any) -> str:
-    text = str(value)
+    text = str(value).replace("$", r"\$")  # which would begin a formula
     return text if len(text) <= 24 else f"{text[:23]}…"
 
 

@@ -33,6 +33,7 @@ ORDER = [
 ]
 # Where results go, which no result depends on.
 PLACES = ("name", "resume", "output.path", "output.overwrite")
+PHOTOGRAPH = ("data.image", "data.example.photograph")  # what says which picture it is
 PARTNERS = ("data.mask", "data.truth")  # each picture has its own
 PICTURES = {
     "masked": "damaged",
@@ -337,7 +338,7 @@ def effects(runs: Sequence[Run]) -> list[dict[str, Any]]:
         own = sorted(done, key=lambda run: ordered(run.config.get(knob)))
         given = [NONE if (value := cell(run, Column(knob, "knob"))) is None else value for run in own]
         results, said = [run.metrics[quality] for run in own], title
-        if knob != "data.image" and len({run.config.get("data.image") for run in own}) > 1:
+        if knob not in PHOTOGRAPH and len({photograph_of(run) for run in own}) > 1:
             results, said = levelled(own, quality), f"{title}, pictures levelled"
         lines = [
             curves[run.name]._replace(label=str(value))
@@ -352,7 +353,7 @@ def effects(runs: Sequence[Run]) -> list[dict[str, Any]]:
 def questions(runs: Sequence[Run]) -> list[str]:
     """The knobs that a sweep asks about; seeds and pictures are what it asks about them on, or all there is to ask."""
     found = differing(runs)
-    return [key for key in found if key not in ("seed", "data.image", "data.crop")] or found
+    return [key for key in found if key not in ("seed", "data.crop", *PHOTOGRAPH)] or found
 
 
 def ordered(value: Any) -> tuple[bool, float, str]:
@@ -365,10 +366,14 @@ def levelled(runs: Sequence[Run], quality: str) -> list[float]:
     """The results with the mean of each picture moved to the mean of all, so that no picture hides a knob's effect."""
     results: dict[str, list[float]] = {}
     for run in runs:
-        results.setdefault(str(run.config.get("data.image")), []).append(run.metrics[quality])
+        results.setdefault(photograph_of(run), []).append(run.metrics[quality])
     means = {picture: fmean(found) for picture, found in results.items()}
     level = fmean(run.metrics[quality] for run in runs)
-    return [run.metrics[quality] - means[str(run.config.get("data.image"))] + level for run in runs]
+    return [run.metrics[quality] - means[photograph_of(run)] + level for run in runs]
+
+
+def photograph_of(run: Run) -> str:
+    return " ".join(str(run.config.get(key)) for key in PHOTOGRAPH)
 
 
 def sheets(runs: Sequence[Run]) -> list[dict[str, Any]]:

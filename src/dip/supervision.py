@@ -15,9 +15,26 @@ MIXING = {torch.conv2d, torch.conv_transpose2d, F.linear}
 # What acts on each value by itself, and norms: their statistics tie every pixel to every other, wherever they are.
 PASSING = {
     *(F.batch_norm, F.instance_norm, F.group_norm, F.layer_norm, F.dropout, F.dropout2d, F.leaky_relu, F.relu, F.relu6),
-    *(F.elu, F.selu, F.gelu, F.silu, F.mish, F.hardswish, F.softplus, F.sigmoid, F.tanh, torch.relu, torch.prelu),
+    *(
+        F.hardtanh,
+        F.elu,
+        F.selu,
+        F.gelu,
+        F.silu,
+        F.mish,
+        F.hardswish,
+        F.softplus,
+        F.sigmoid,
+        F.tanh,
+        torch.relu,
+        torch.prelu,
+    ),
     *(torch.sigmoid, torch.tanh, Tensor.relu, Tensor.sigmoid, Tensor.tanh, Tensor.clamp),
 }
+
+
+# A value times another, as in gates, carries the gradient of either.
+PRODUCTS = {torch.mul, Tensor.mul, Tensor.__mul__}
 
 
 @torch.enable_grad()
@@ -46,6 +63,8 @@ class Support(TorchFunctionMode):
             return args[0]
         if func in MIXING:
             return mix(func, *args, **kwargs or {})
+        if func in PRODUCTS and all(isinstance(factor, Tensor) for factor in args):
+            return torch.add(*args)
         if func is F.max_pool2d:
             return pool(*args, **kwargs or {})
         return func(*args, **kwargs or {})
@@ -59,7 +78,8 @@ def mix(func: Callable[..., Tensor], x: Tensor, weight: Tensor, bias: Any = None
     # All channels are mixed, so one stands for all of them, in a fraction of the memory.
     one = func(x.sum(dim=1, keepdim=True), ones[:1, :1], None, *rest, **options)
     features = weight.shape[1 if func is torch.conv_transpose2d else 0]
-    return YesOrNo.apply(one).expand(-1, features, -1, -1)  # pyright: ignore[reportAttributeAccessIssue]
+    # As many features as the network's own, since it may change them in place.
+    return YesOrNo.apply(one).expand(-1, features, -1, -1).clone()  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def pool(
