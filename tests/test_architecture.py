@@ -43,7 +43,7 @@ GRAPH = {
     },
     "repair": {
         *{"averages", "callbacks", "checkpoints", "command", "data", "experiment", "files", "fill", "formats"},
-        *{"images", "module", "regions", "schema", "supervision"},
+        *{"images", "module", "regions", "resume", "schema", "supervision"},
     },
     "jobs": {"batch", "command", "experiment", "files", "repair", "resume", "schema", "sweeps"},
 }

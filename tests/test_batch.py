@@ -170,6 +170,20 @@ def test_a_mask_in_the_home_folder_that_has_changed_is_noticed(config, tmp_path,
     assert "it is repaired already" not in caplog.text
 
 
+def test_results_below_a_file_and_what_all_refuse(config, tmp_path, photograph, mask, caplog):
+    (tmp_path / "in").mkdir()
+    shutil.copy(photograph, tmp_path / "in" / "a.png")
+    keys = [f"data.image={tmp_path}/in", "data.truth=null"]
+    with pytest.raises(Refused, match="1 of 1 pictures are not repaired"):
+        restore_all(config(*keys, f"output.path={mask}"), tmp_path / "below", go_on=False)
+    assert f"output.path={mask} cannot be written: File exists; give another folder" in caplog.text
+    restore_all(config(*keys), tmp_path / "run", go_on=False)
+    told = (tmp_path / "run" / "config.yaml").read_text()
+    with pytest.raises(Refused, match="1 of 1 pictures are not repaired"):
+        restore_all(config(*keys, "data.grow_hole=1"), tmp_path / "run", go_on=True)
+    assert (tmp_path / "run" / "config.yaml").read_text() == told
+
+
 def test_two_results_that_would_be_one_file_are_refused(config, tmp_path, photograph, mask):
     (tmp_path / "in").mkdir()
     for name in ("a.png", "a.bmp"):

@@ -21,6 +21,7 @@ from dip.experiment import build, precision
 from dip.files import write
 from dip.images import to_pil
 from dip.repair import find_colours, only, parts, repair, restore, restore_region
+from dip.resume import resumed
 
 # Each key of every choice that makes the training step, with a value that is not its tiny default.
 INPUT = {"noise": "0.3", "learned": "true", "lr": "0.5"}
@@ -616,8 +617,29 @@ def test_a_mask_with_both_kinds_of_holes_gets_each_its_own_run(config, photograp
     error = (truth[both_kinds] / 255 - whole[both_kinds] / 255) ** 2
     assert metrics["psnr_hole"] == pytest.approx(-10 * np.log10(error.mean()), abs=1e-3)
     # A run that goes on, and one of which a kind is said, are of the same mask.
-    assert restore(OmegaConf.load(folder / "config.yaml"), folder, go_on=True)["parts"].keys() == {"thin", "large"}
+    assert restore(OmegaConf.load(folder / "config.yaml"), folder, go_on=True) == metrics
     assert restore(config("hole_kind=thin"), tmp_path / "thin")["steps"] == 3
+
+
+def test_parts_go_on_as_they_were_begun_and_what_is_refused_is_not_kept(config, tmp_path, both_kinds):
+    folder = tmp_path / "run"
+    cfg = config()
+    cfg.trainer.max_steps = "${by_hole:${hole_kind},3,4}"
+    restore(cfg, folder)
+    told = (folder / "config.yaml").read_text()
+    refused = {("data.grow_hole", 1): "of another picture or mask", ("hole_kind", "thin"): "has other parts"}
+    for turned, said in refused.items():
+        cfg = OmegaConf.load(folder / "config.yaml")
+        OmegaConf.update(cfg, *turned)
+        with pytest.raises(Refused, match=said):
+            restore(cfg, folder, go_on=True)
+        assert (folder / "config.yaml").read_text() == told
+    turned = "callbacks.animation.count=9"
+    cfg = resumed(folder, config(turned), ["resume=x", turned])
+    assert restore(cfg, folder, go_on=True)["stopped_by"] == "max_steps"
+    restore(config("hole_kind=thin"), tmp_path / "one")
+    with pytest.raises(Refused, match="has other parts"):
+        restore(config(), tmp_path / "one", go_on=True)
 
 
 def test_both_kinds_of_holes_in_one_region_of_a_larger_picture(config, photograph, tmp_path, both_kinds, monkeypatch):

@@ -154,6 +154,12 @@ def test_the_runs_come_first_and_the_hole_is_held_to_their_mean(large, tmp_path,
     assert [(cfg.model.depth, cfg.average.decay) for cfg in used] == [(2, 0.99), (1, 0.95)]
 
 
+def test_a_network_that_the_reduced_picture_is_too_small_for_is_refused_as_such(large, tmp_path):
+    deep = ["model=skip", "model.down=[4,4,4,4,4]", "model.up=[4,4,4,4,4]", "model.skip=[0,0,0,0,0]"]
+    with pytest.raises(Refused, match=r"fill, on the reduced picture: .* 24x18 .*; fill=none does without it"):
+        restore(large(*deep), tmp_path / "run")
+
+
 def test_ctrl_c_in_the_runs_leaves_a_picture_and_it_can_go_on(large, tmp_path, monkeypatch, caplog):
     folder, begin = tmp_path / "run", Interruption.on_train_start
 

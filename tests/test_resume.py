@@ -231,10 +231,22 @@ def test_other_keys_are_turned_and_the_rest_is_as_the_run_began(config, killed):
 
 def test_a_rate_that_has_fallen_does_not_rise_again(config, tmp_path):
     restore(config("scheduler=cosine"), tmp_path / "run")
-    with pytest.raises(
-        ValueError, match=r"max_steps=5, but the schedule of this run ends at step 3, and its rate would"
-    ):
-        resumed(tmp_path / "run", config("trainer.max_steps=5"), ["resume=x", "trainer.max_steps=5"])
+    cfg = resumed(tmp_path / "run", config("trainer.max_steps=5"), ["resume=x", "trainer.max_steps=5"])
+    with pytest.raises(Refused, match=r"max_steps=5, but the schedule of this run ends at step 3, and its rate would"):
+        restore(cfg, tmp_path / "run", go_on=True)
+
+
+def test_fewer_steps_than_a_killed_run_has_done_are_refused(killed):
+    folder = killed(6, 7)
+    with pytest.raises(Refused, match=r"trainer\.max_steps=5, but the run in .* has done 6 steps; a larger one"):
+        go_on(folder, trainer__max_steps=5)
+    assert go_on(folder)["steps"] == 9
+
+
+def test_a_callback_that_was_left_out_can_be_had_again(config, killed):
+    folder = killed(1, 2, "callbacks.animation=null")
+    turned = "callbacks.animation.count=5"
+    assert resumed(folder, config(turned), ["resume=x", turned]).callbacks.animation.count == 5
 
 
 @pytest.mark.parametrize("members", [1, 2])
@@ -256,11 +268,12 @@ def test_a_result_goes_where_it_is_wanted_when_a_run_goes_on(config, tmp_path, m
     assert (tmp_path / "another.png").read_bytes() == after
 
 
-def test_a_complete_run_does_not_stumble_over_its_own_result(config, tmp_path, caplog):
+@pytest.mark.parametrize("members", [1, 2])
+def test_a_complete_run_does_not_stumble_over_its_own_result(config, tmp_path, caplog, members):
     caplog.set_level("INFO")
-    restore(config(f"output.path={tmp_path}/fixed.png"), tmp_path / "run")
-    restore(OmegaConf.load(tmp_path / "run" / "config.yaml"), tmp_path / "run", go_on=True)
-    assert "is complete after 3 steps" in caplog.text
+    first = restore(config(f"output.path={tmp_path}/fixed.png", f"members={members}"), tmp_path / "run")
+    assert restore(OmegaConf.load(tmp_path / "run" / "config.yaml"), tmp_path / "run", go_on=True) == first
+    assert "is complete" in caplog.text
     cfg = OmegaConf.load(tmp_path / "run" / "config.yaml")
     cfg.output.path = str(tmp_path / "fixed.xyz")
     with pytest.raises(Refused, match="Pillow writes no files of this ending"):

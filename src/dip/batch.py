@@ -110,7 +110,8 @@ def check_outputs(cfg: DictConfig, each: list[Files]) -> None:
 def finished(cfg: DictConfig, folder: Path, files: Files) -> Path | None:
     """Where a run beside `folder`, or in it, has repaired this picture, from these files and in this very way."""
     paths = (plain(path) for path in files[1:] if path is not None)
-    newest = max(os.path.getmtime(path) for path in paths if os.path.exists(path))
+    # The time of the change, too: a file that was moved here may be of an earlier day.
+    newest = max(max(os.stat(path).st_mtime, os.stat(path).st_ctime) for path in paths if os.path.exists(path))
     for config in sorted(folder.parent.glob(f"*/{glob.escape(files.name)}/config.yaml")):
         metrics = config.with_name("metrics.json")
         if (

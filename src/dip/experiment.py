@@ -125,6 +125,8 @@ def build(cfg: DictConfig, folder: Path, data: SingleSample | None = None, go_on
             callback.put(**cfg.output)
             callback.texture = construct(cfg, "texture", target=target, mask=data.sample.mask)
     done = steps_done(prior, data.sample, folder) if go_on else None
+    if done:
+        check_schedule(OmegaConf.load(folder / "config.yaml"), cfg.trainer.max_steps)
     cfg = cfg.copy()
     cfg.trainer.precision = precision(cfg.trainer.precision, cfg.trainer.accelerator)
     for callback in callbacks:
@@ -198,6 +200,15 @@ def steps_done(prior: DeepImagePrior, sample: Sample, folder: Path) -> int:
         said = shorten(str(error), 200)
         raise ValueError(f"{path} does not fit the network: {said}") from error
     return checkpoint["global_step"]
+
+
+def check_schedule(saved: Any, max_steps: int) -> None:
+    """Raises ValueError where the rate of a run with the configuration `saved` would rise again at its end."""
+    if OmegaConf.select(saved, "scheduler.T_max") == saved.trainer.max_steps < max_steps:
+        raise ValueError(
+            f"trainer.max_steps={max_steps}, but the schedule of this run ends at step {saved.trainer.max_steps}, and "
+            "its rate would rise again from there; start a new run with more steps"
+        )
 
 
 def construct(cfg: DictConfig, group: str, **ready: Any) -> Any:

@@ -14,7 +14,7 @@ from omegaconf import DictConfig
 from dip import batch
 from dip.command import Refused, show_tracebacks
 from dip.experiment import check, precision
-from dip.files import held
+from dip.files import held, write
 from dip.repair import begun, interrupted, refusing, restore, results_before, save_configuration
 from dip.resume import begun_so, is_done, resumed
 from dip.schema import goes_by_hole
@@ -111,6 +111,8 @@ def restore_all(cfg: DictConfig, folder: Path, go_on: bool) -> dict[str, Any]:
     refusing(check, cfg, folder, go_on)
     each = refusing(batch.pictures, cfg.data.image, *(batch.files_named(cfg, key) for key in ("mask", "truth")))
     refusing(batch.check_outputs, cfg, each)
+    told = folder / "config.yaml"
+    before_it = told.read_text() if go_on and told.exists() else None
     save_configuration(cfg, folder)
     done, failed = {}, []
     for number, files in enumerate(each, 1):
@@ -122,7 +124,7 @@ def restore_all(cfg: DictConfig, folder: Path, go_on: bool) -> dict[str, Any]:
             continue
         try:
             if part.output.path is not None:
-                Path(part.output.path).expanduser().parent.mkdir(parents=True, exist_ok=True)
+                make_folder(Path(part.output.path).expanduser().parent)
             done[files.name] = restore(part, folder / files.name, begun(folder / files.name, go_on))
         except KeyboardInterrupt as interrupt:
             raise interrupted(interrupt, f"{len(done)} of {len(each)} pictures are repaired", folder) from None
@@ -132,6 +134,16 @@ def restore_all(cfg: DictConfig, folder: Path, go_on: bool) -> dict[str, Any]:
         except Exception:
             log.exception("the run failed")
             failed.append(files.name)
+    if not done and before_it is not None:
+        write(told, before_it)  # what all have refused is not what they are told from now on
     if failed:
         raise Refused(f"{len(failed)} of {len(each)} pictures are not repaired: {', '.join(failed)}")
     return done
+
+
+def make_folder(folder: Path) -> None:
+    """Raises Refused where there can be no such folder."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise Refused(f"output.path={folder} cannot be written: {error.strerror}; give another folder") from None

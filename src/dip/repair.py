@@ -35,6 +35,7 @@ from dip.fill import CoarseFill
 from dip.formats import open_picture
 from dip.module import DeepImagePrior
 from dip.regions import Box, depth, kinds
+from dip.resume import begun_so, is_done
 from dip.schema import to_be_measured
 from dip.supervision import reached
 
@@ -59,6 +60,8 @@ def restore(cfg: DictConfig, folder: Path, go_on: bool = False) -> dict[str, Any
         refusing(check, cfg, folder, go_on)
         data = refusing(construct, cfg, "data")
         each = list(parts(cfg, data))
+        if go_on:
+            check_parts(folder, {part.name for part in each} if len(each) > 1 else set())
         if len(each) > 1:
             return restore_parts(cfg, folder, data, each, go_on)
         return restore_region(cfg, folder, data, go_on)
@@ -91,9 +94,13 @@ def parts(cfg: DictConfig, data: SingleSample) -> Iterator[Part]:
 
 def restore_parts(cfg: DictConfig, folder: Path, data: SingleSample, each: list[Part], go_on: bool) -> dict[str, Any]:
     """Repairs each part in a folder of its own; the whole picture, as far as it is repaired, is in `folder`."""
+    if complete(cfg, folder, go_on):
+        return results_before(folder)
     results = Results().put(**cfg.output)
     picture = data.damaged.picture.copy()
     refusing(results.check, picture)
+    told = folder / "config.yaml"
+    before_it = told.read_text() if go_on else None
     save_configuration(cfg, folder)
     log.info("%d parts, one by one: regions far from each other, or thin and large holes", len(each))
     metrics: dict[str, Any] = {}
@@ -105,6 +112,10 @@ def restore_parts(cfg: DictConfig, folder: Path, data: SingleSample, each: list[
             done += 1
     except KeyboardInterrupt as interrupt:
         raise interrupted(interrupt, f"{done} of {len(each)} parts are repaired", folder) from None
+    except Refused:
+        if before_it is not None:  # what is refused is not what the run is told from now on
+            write(told, before_it)
+        raise
     finally:  # results after Ctrl-C too
         own = [results_before(folder / part.name) for part in each]
         if any(own):
@@ -118,6 +129,14 @@ def restore_parts(cfg: DictConfig, folder: Path, data: SingleSample, each: list[
             write(folder / "metrics.json", json.dumps(metrics, indent=2) + "\n")
     log.info("%s", results.file)
     return metrics
+
+
+def check_parts(folder: Path, wanted: set[str]) -> None:
+    """Raises Refused where the run in `folder` was begun with other parts, as with another data.crop."""
+    there = {path.parent.name for name in ("region_*", "thin", "large") for path in folder.glob(f"{name}/config.yaml")}
+    whole = any((folder / name).exists() for name in (LAST, "output.png", "member_1", "fill"))
+    if there - wanted or (wanted and whole):
+        raise Refused(f"the run in {folder} has other parts; give data.image, data.mask and data.crop as they were")
 
 
 def measured_whole(picture: Image.Image, data: SingleSample) -> dict[str, Any]:
@@ -144,6 +163,8 @@ def restore_region(
     assert data is not None
     cfg = measured(cfg, data)
     if cfg.members > 1:
+        if complete(cfg, folder, go_on):
+            return results_before(folder)
         return restore_members(cfg, folder, data, go_on, watch).metrics
     experiment = refusing(build, cfg, folder, data, go_on)
     if watch is not None:
@@ -193,8 +214,8 @@ def restore_members(
             together = torch.cat(outputs)
             found = {within.name: own for within in folders if (own := results_before(within))}
             run = summary(found, done == cfg.members, results.seconds_before)
-            results.leave(data, together.mean(dim=0, keepdim=True), folder, run)
             uncertain(deviation_together(together, [own["deviation"] for own in raw if "deviation" in own]), folder)
+            results.leave(data, together.mean(dim=0, keepdim=True), folder, run)
     log.info(table(results.metrics, results.file))
     return Together(torch.cat(outputs), results.metrics)
 
@@ -237,6 +258,16 @@ def stopped_by(each: list[dict[str, Any]]) -> str:
 def interrupted(interrupt: KeyboardInterrupt, said: str, folder: Path) -> Interrupted:
     """What ends several runs, wherever the signal has come."""
     return Interrupted(getattr(interrupt, "received", signal.SIGINT), f"{said}; resume={folder} goes on")
+
+
+def complete(cfg: DictConfig, folder: Path, go_on: bool) -> bool:
+    """Whether several runs in `folder` are done, and nothing that they are told anew would change what they leave."""
+    if not go_on or not is_done(results_before(folder)) or not refusing(begun_so, folder, cfg):
+        return False
+    if cfg.output.path is not None and not Path(cfg.output.path).expanduser().exists():
+        return False
+    log.info("The run in %s is complete.", folder)
+    return True
 
 
 def save_configuration(cfg: DictConfig, folder: Path, resolve: bool = False) -> None:
@@ -282,6 +313,9 @@ def repair(experiment: Experiment, folder: Path, colours: torch.Tensor | None = 
     rule = before.get("stopped_by", "max_steps")
     if rule == "diverged":
         raise Refused(f"the run in {folder} has broken up; start it anew with a lower optimizer.lr={cfg.optimizer.lr}")
+    if done is not None and done >= trainer.max_steps and not before:
+        said = f"trainer.max_steps={trainer.max_steps}, but the run in {folder} has done {done} steps"
+        raise Refused(f"{said}; a larger one makes it go on")
     if done is not None and (done >= trainer.max_steps or rule not in ("max_steps", "interrupt")):
         more = "a larger trainer.max_steps makes it go on" if rule == "max_steps" else f"{rule} has stopped it"
         log.info("The run in %s is complete after %d steps; %s.", folder, done, more)
@@ -331,6 +365,8 @@ def find_colours(cfg: DictConfig, fill: CoarseFill, results: Results, folder: Pa
         # So that the run itself draws the same numbers when it finds them done.
         with torch.random.fork_rng(), only_warnings():
             found = restore_members(small, within, construct(small, "data"), begun(within, go_on))
+    except Refused as refused:
+        raise Refused(f"fill, on the reduced picture: {refused}; fill=none does without it") from refused
     except KeyboardInterrupt as interrupt:
         # What there is after Ctrl-C, unless the run is prolonged and has drawn more.
         for file in within.glob("inpainted.*") if not (folder / "output.png").exists() else ():

@@ -31,20 +31,17 @@ def resumed(folder: Path, given: DictConfig, overrides: Sequence[str]) -> DictCo
                 f"{path} is of another version, without {', '.join(sorted(map(str, lacking)))}; start anew"
             )
         OmegaConf.set_struct(saved, True)
-        before = saved.trainer.max_steps
         for override in OverridesParser.create().parse_overrides(list(overrides)):
             key = override.key_or_group
             if key not in STARTED:
                 check(key)
+            group = key.rpartition(".")[0]
+            if group and OmegaConf.select(saved, group) is None:  # left out until now
+                OmegaConf.update(saved, group, OmegaConf.select(given, group))
             if key != "resume":
                 OmegaConf.update(saved, key, OmegaConf.select(given, key))
     except (OmegaConfBaseException, YAMLError) as error:
         raise ValueError(f"{path}: {' '.join(str(error).split())}") from error
-    if OmegaConf.select(saved, "scheduler.T_max") == before < saved.trainer.max_steps:
-        raise ValueError(
-            f"trainer.max_steps={saved.trainer.max_steps}, but the schedule of this run ends at step {before}, and its "
-            "rate would rise again from there; start a new run with more steps"
-        )
     return saved
 
 
