@@ -731,14 +731,16 @@ def test_members_that_were_interrupted_go_on_with_what_is_missing(config, tmp_pa
         if experiment.cfg.seed == 1:
             only(experiment.callbacks, Interruption).received = signal.SIGINT
 
-    cfg, folder = config("members=3"), tmp_path / "run"
-    with pytest.raises(Interrupted, match=r"1 of 3 runs are done; resume="):
+    cfg, folder = config("members=3", f"output.path={tmp_path}/fixed.png"), tmp_path / "run"
+    with pytest.raises(Interrupted, match=r"1 of 3 runs are done; resume=.*/run output.overwrite=true goes on"):
         restore_region(cfg, folder, watch=stop_the_second)
     metrics = json.loads((folder / "metrics.json").read_text())
     assert (metrics["stopped_by"], list(metrics["members"])) == ("interrupt", ["member_1", "member_2"])
     assert (folder / "inpainted.png").exists()
     caplog.set_level("INFO")
-    resumed = restore(OmegaConf.load(folder / "config.yaml"), folder, go_on=True)
+    cfg = OmegaConf.load(folder / "config.yaml")
+    cfg.output.overwrite = True
+    resumed = restore(cfg, folder, go_on=True)
     assert "is complete after 3 steps" in caplog.text
     fresh = restore(config("members=3"), tmp_path / "fresh")
     assert resumed["psnr_hole"] == fresh["psnr_hole"]

@@ -127,7 +127,7 @@ def restore_all(cfg: DictConfig, folder: Path, go_on: bool) -> dict[str, Any]:
                 make_folder(Path(part.output.path).expanduser().parent)
             done[files.name] = restore(part, folder / files.name, begun(folder / files.name, go_on))
         except KeyboardInterrupt as interrupt:
-            raise interrupted(interrupt, f"{len(done)} of {len(each)} pictures are repaired", folder) from None
+            raise interrupted(interrupt, f"{len(done)} of {len(each)} pictures are repaired", cfg, folder) from None
         except Refused as refused:
             log.error("error: %s", refused)
             failed.append(files.name)

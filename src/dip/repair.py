@@ -111,7 +111,7 @@ def restore_parts(cfg: DictConfig, folder: Path, data: SingleSample, each: list[
             restore_region(part.cfg, within, None, begun(within, go_on))
             done += 1
     except KeyboardInterrupt as interrupt:
-        raise interrupted(interrupt, f"{done} of {len(each)} parts are repaired", folder) from None
+        raise interrupted(interrupt, f"{done} of {len(each)} parts are repaired", cfg, folder) from None
     except Refused:
         if before_it is not None:  # what is refused is not what the run is told from now on
             write(told, before_it)
@@ -206,7 +206,7 @@ def restore_members(
             repair(experiment, within, colours)
             done += 1
     except KeyboardInterrupt as interrupt:
-        raise interrupted(interrupt, f"{done} of {cfg.members} runs are done", folder) from None
+        raise interrupted(interrupt, f"{done} of {cfg.members} runs are done", cfg, folder) from None
     finally:  # results after Ctrl-C too
         raw = [torch.load(within / RAW, weights_only=True) for within in folders if (within / RAW).exists()]
         outputs = [own["output"] for own in raw]
@@ -255,9 +255,15 @@ def stopped_by(each: list[dict[str, Any]]) -> str:
     return ", ".join(sorted({run["stopped_by"] for run in each}))
 
 
-def interrupted(interrupt: KeyboardInterrupt, said: str, folder: Path) -> Interrupted:
+def interrupted(interrupt: KeyboardInterrupt, said: str, cfg: DictConfig, folder: Path) -> Interrupted:
     """What ends several runs, wherever the signal has come."""
-    return Interrupted(getattr(interrupt, "received", signal.SIGINT), f"{said}; resume={folder} goes on")
+    return Interrupted(getattr(interrupt, "received", signal.SIGINT), f"{said}; {what_goes_on(cfg, folder)}")
+
+
+def what_goes_on(cfg: DictConfig, folder: Path) -> str:
+    """The keys with which a run goes on, also where its results so far are at output.path."""
+    over = " output.overwrite=true" if cfg.output.path is not None and not cfg.output.overwrite else ""
+    return f"resume={folder}{over} goes on"
 
 
 def complete(cfg: DictConfig, folder: Path, go_on: bool) -> bool:
@@ -349,7 +355,7 @@ def repair(experiment: Experiment, folder: Path, colours: torch.Tensor | None = 
     if (said := only(callbacks, BackTracking).diverged) is not None:
         raise Refused(f"{said}; the results are of the last good weights; lower optimizer.lr={cfg.optimizer.lr}")
     if interruption.received is not None:
-        said = f"the results of {metrics['steps']} steps are written; resume={folder} goes on"
+        said = f"the results of {metrics['steps']} steps are written; {what_goes_on(cfg, folder)}"
         raise Interrupted(interruption.received, said)
     return metrics
 
@@ -372,7 +378,7 @@ def find_colours(cfg: DictConfig, fill: CoarseFill, results: Results, folder: Pa
         for file in within.glob("inpainted.*") if not (folder / "output.png").exists() else ():
             results.write(open_picture(file, "resume"), folder)
             leave_unfinished(results_before(within), folder)
-        raise interrupted(interrupt, "the colours of large holes are not found yet", folder) from None
+        raise interrupted(interrupt, "the colours of large holes are not found yet", cfg, folder) from None
     results.seconds_before = found.metrics["seconds"]
     fill.keep_to(found.outputs)
     trusts = [100 * trust for trust in fill.trusts]
