@@ -92,5 +92,5 @@ def test_side_by_side_shows_every_picture_whole():
 def test_the_brightest_of_32_bits_does_not_wrap():
     picture = Image.fromarray(np.array([[2**31 - 1, 0]], dtype=np.int32))
     hole, box = torch.tensor([[[[1.0, 0.0]]]]), (0, 0, 2, 1)
-    drawn = images.fill(picture, torch.ones(1, 1, 1, 2), hole, box, (0, 2**31 - 1))
+    drawn = images.fill(picture, torch.ones(1, 1, 1, 2), hole, box, (0, 2.0**31))
     assert np.array(drawn).tolist() == [[2**31 - 1, 2**31 - 1]]

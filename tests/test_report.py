@@ -119,9 +119,9 @@ def test_the_mask_is_told_where_it_is_more_than_the_pictures_own(leave, tmp_path
 
 @pytest.mark.parametrize("key", ["data.example.photograph", "data.image"])
 def test_no_picture_hides_a_knob_and_no_name_is_a_formula(leave, tmp_path, key):
-    for picture, level in (("$a$", 10.0), ("$b_$", 30.0)):
-        for depth, gain in ((3, 0.0), (4, 2.0)):
-            leave(f"{picture}{depth}", {key: picture, "model.depth": depth}, psnr_hole=level + gain)
+    for picture, level in (("a", 10.0), ("b", 30.0)):
+        for loss, gain in (("$a_$", 0.0), ("$b_$", 2.0)):
+            leave(f"{picture}{gain}", {key: picture, "loss": loss}, psnr_hole=level + gain)
     write_report(tmp_path / "sweep")
     assert "pictures levelled" in (tmp_path / "sweep" / "report.html").read_text()
 

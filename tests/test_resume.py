@@ -243,6 +243,24 @@ def test_fewer_steps_than_a_killed_run_has_done_are_refused(killed):
     assert go_on(folder)["steps"] == 9
 
 
+def test_what_is_refused_is_not_what_the_runs_of_a_mean_are_told(config, tmp_path, monkeypatch):
+    folder = tmp_path / "run"
+    with monkeypatch.context() as patched:
+        patched.setattr("dip.repair.build", lambda cfg, *of: interrupt() if cfg.seed == 1 else build(cfg, *of))
+        with pytest.raises(Interrupted):
+            restore(config("members=2"), folder)
+    told = (folder / "config.yaml").read_text()
+    cfg = OmegaConf.load(folder / "config.yaml")
+    cfg.data.grow_hole = 1
+    with pytest.raises(Refused, match="of another picture or mask"):
+        restore(cfg, folder, go_on=True)
+    assert (folder / "config.yaml").read_text() == told
+
+
+def interrupt():
+    raise KeyboardInterrupt
+
+
 def test_a_callback_that_was_left_out_can_be_had_again(config, killed):
     folder = killed(1, 2, "callbacks.animation=null")
     turned = "callbacks.animation.count=5"
@@ -274,6 +292,12 @@ def test_a_complete_run_does_not_stumble_over_its_own_result(config, tmp_path, c
     first = restore(config(f"output.path={tmp_path}/fixed.png", f"members={members}"), tmp_path / "run")
     assert restore(OmegaConf.load(tmp_path / "run" / "config.yaml"), tmp_path / "run", go_on=True) == first
     assert "is complete" in caplog.text
+    (tmp_path / "fixed.png").write_text("edited since")
+    cfg = OmegaConf.load(tmp_path / "run" / "config.yaml")
+    cfg.output.overwrite = True
+    OmegaConf.save(cfg, tmp_path / "run" / "config.yaml")  # as it was begun
+    restore(cfg, tmp_path / "run", go_on=True)
+    assert (tmp_path / "fixed.png").read_text() == "edited since"
     cfg = OmegaConf.load(tmp_path / "run" / "config.yaml")
     cfg.output.path = str(tmp_path / "fixed.xyz")
     with pytest.raises(Refused, match="Pillow writes no files of this ending"):

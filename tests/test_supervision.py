@@ -20,7 +20,10 @@ class Gated(nn.Module):
         first = self.first(picture)
         found = self.second(first)
         found += first
-        return (found * torch.sigmoid(self.second(found))).sum(dim=1, keepdim=True)
+        gated = found * torch.sigmoid(self.second(found))
+        again = self.second(gated)
+        again *= torch.sigmoid(gated)
+        return again.sum(dim=1, keepdim=True)
 
 
 # In evaluation with these statistics batch norm ties no pixels together, so that gradients show the network's reach.

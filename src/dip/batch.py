@@ -52,8 +52,8 @@ def pictures(image: str, mask: str | None, truth: str | None) -> list[Files]:
     wanted = {path: (partner(path, mask, "_mask"), partner(path, truth, "_truth")) for path in found}
     taken = {other for pair in wanted.values() for other in pair}
     for path in found:
-        for other in wanted[path]:
-            if other not in (None, path) and path in wanted.get(other, ()):
+        for place, other in enumerate(wanted[path]):
+            if other not in (None, path) and other in wanted and wanted[other][place] == path:
                 raise ValueError(
                     f"data.image={image}: either of {path} and {other} would be the other's mask or truth; name it "
                     "NAME_mask or NAME_truth, or tell them apart by patterns such as '*.jpg' and '*.png'"

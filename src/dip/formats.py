@@ -204,8 +204,9 @@ def fits(format: str, picture: Image.Image) -> bool:
     if picture.mode == "P":
         blank.putpalette(picture.getpalette() or ())
     try:
-        return Image.open(io.BytesIO(encoded(blank, format))).size == picture.size
-    except (OSError, ValueError, SystemError):
+        with ignored_warnings():
+            return Image.open(io.BytesIO(encoded(blank, format))).size == picture.size
+    except Exception:  # encoders raise anything
         return False
 
 

@@ -76,8 +76,9 @@ def fill(
 def like(part: Image.Image, drawn: Tensor, levels: tuple[float, float]) -> Image.Image:
     """`drawn` (1, C, H, W) as a picture of the mode, palette and alpha of `part`."""
     black, white = levels
-    values = (black + (white - black) * drawn[0].permute(1, 2, 0).double()).numpy()
     kind = np.array(Image.new(DRAWN[part.mode], (1, 1))).dtype
+    drawn = drawn.double() if kind == np.int32 else drawn  # which float32 cannot hold
+    values = (black + (white - black) * drawn[0].permute(1, 2, 0)).numpy()
     if kind != np.float32:
         values = values.round().clip(np.iinfo(kind).min, np.iinfo(kind).max)
     values = values.astype(kind)

@@ -112,7 +112,7 @@ def restore_all(cfg: DictConfig, folder: Path, go_on: bool) -> dict[str, Any]:
     each = refusing(batch.pictures, cfg.data.image, *(batch.files_named(cfg, key) for key in ("mask", "truth")))
     refusing(batch.check_outputs, cfg, each)
     told = folder / "config.yaml"
-    before_it = told.read_text() if go_on and told.exists() else None
+    before_it = told.read_text() if go_on else None
     save_configuration(cfg, folder)
     done, failed = {}, []
     for number, files in enumerate(each, 1):

@@ -31,9 +31,8 @@ def masked_huber(output: Tensor, target: Tensor, mask: Tensor, delta: float) -> 
 
 def masked_mse_ssim(output: Tensor, target: Tensor, mask: Tensor, ssim_weight: float) -> Tensor:
     """Mean squared error, and `ssim_weight` times one minus the structural similarity (Wang et al. 2004)."""
-    with torch.autocast(
-        output.device.type, enabled=False
-    ):  # in bfloat16 its differences of squares are nothing but error
+    # In bfloat16 its differences of squares would be nothing but error.
+    with torch.autocast(output.device.type, enabled=False):
         _, similarity = structural_similarity_index_measure(
             output * mask, target * mask, data_range=1.0, return_full_image=True
         )

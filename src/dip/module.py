@@ -89,10 +89,15 @@ class DeepImagePrior(LightningModule):
         """
         loss, output = self.judge(sample.target, sample.fitted)
         output = output.detach()
+        if self.average is None:
+            return {"loss": loss, "output": output, "picture": output}
         if batch_idx is None or batch_idx != self.averaged:
             self.averaged = batch_idx
-            self.picture = output if self.average is None else self.average.update(self.model, self.input, output)
+            self.picture = self.average.update(self.model, self.input, output)
         return {"loss": loss, "output": output, "picture": self.picture}
+
+    def on_train_batch_start(self, batch: Sample, batch_idx: int) -> None:
+        self.averaged = None  # another epoch has the same numbers
 
     def configure_optimizers(self) -> OptimizerConfig | OptimizerLRSchedulerConfig:
         optimizer = self.optimizer(self.trained())

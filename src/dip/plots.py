@@ -78,8 +78,9 @@ def slanted(kinds: Sequence[Any]) -> dict[str, Any]:
 
 
 def shown(value: Any) -> str:
-    text = str(value).replace("$", r"\$")  # which would begin a formula
-    return text if len(text) <= 24 else f"{text[:23]}…"
+    text = str(value)
+    short = text if len(text) <= 24 else f"{text[:23]}…"
+    return short.replace("$", r"\$")  # which would begin a formula
 
 
 def panel(across: str, up: str) -> tuple[Figure, Axes]:

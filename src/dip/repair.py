@@ -5,7 +5,7 @@ import logging
 import math
 import signal
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from statistics import fmean
 from typing import Any, NamedTuple, TypeVar
@@ -99,23 +99,17 @@ def restore_parts(cfg: DictConfig, folder: Path, data: SingleSample, each: list[
     results = Results().put(**cfg.output)
     picture = data.damaged.picture.copy()
     refusing(results.check, picture)
-    told = folder / "config.yaml"
-    before_it = told.read_text() if go_on else None
-    save_configuration(cfg, folder)
     log.info("%d parts, one by one: regions far from each other, or thin and large holes", len(each))
     metrics: dict[str, Any] = {}
     done = 0
     try:
-        for part in each:
-            within = folder / part.name
-            restore_region(part.cfg, within, None, begun(within, go_on))
-            done += 1
+        with told(cfg, folder):
+            for part in each:
+                within = folder / part.name
+                restore_region(part.cfg, within, None, begun(within, go_on))
+                done += 1
     except KeyboardInterrupt as interrupt:
         raise interrupted(interrupt, f"{done} of {len(each)} parts are repaired", cfg, folder) from None
-    except Refused:
-        if before_it is not None:  # what is refused is not what the run is told from now on
-            write(told, before_it)
-        raise
     finally:  # results after Ctrl-C too
         own = [results_before(folder / part.name) for part in each]
         if any(own):
@@ -190,21 +184,22 @@ def restore_members(
     folders = [folder / f"member_{number + 1}" for number in range(cfg.members)]
     colours, done = None, 0
     try:
-        for number, within in enumerate(folders):
-            member = cfg.copy()
-            member.members, member.output.path, member.texture = 1, None, None
-            member.seed = (cfg.seed * cfg.members + number) % 2**32  # no other seed has any of these
-            experiment = refusing(build, member, within, None, begun(within, go_on))
-            if number == 0:  # nothing is refused from here on
-                save_configuration(cfg, folder, resolve=True)
-            only(experiment.callbacks, Results).raw_file = within / RAW
-            if watch is not None:
-                watch(experiment)
-            if fill is not None and fill.holds and colours is None:
-                colours = find_colours(cfg, fill, results, folder, go_on)
-            log.info("run %d of %d, whose mean is the result", number + 1, cfg.members)
-            repair(experiment, within, colours)
-            done += 1
+        with ExitStack() as saved:
+            for number, within in enumerate(folders):
+                member = cfg.copy()
+                member.members, member.output.path, member.texture = 1, None, None
+                member.seed = (cfg.seed * cfg.members + number) % 2**32  # no other seed has any of these
+                experiment = refusing(build, member, within, None, begun(within, go_on))
+                if number == 0:  # most of what is refused is refused by now
+                    saved.enter_context(told(cfg, folder, resolve=True))
+                only(experiment.callbacks, Results).raw_file = within / RAW
+                if watch is not None:
+                    watch(experiment)
+                if fill is not None and fill.holds and colours is None:
+                    colours = find_colours(cfg, fill, results, folder, go_on)
+                log.info("run %d of %d, whose mean is the result", number + 1, cfg.members)
+                repair(experiment, within, colours)
+                done += 1
     except KeyboardInterrupt as interrupt:
         raise interrupted(interrupt, f"{done} of {cfg.members} runs are done", cfg, folder) from None
     finally:  # results after Ctrl-C too
@@ -276,6 +271,20 @@ def complete(cfg: DictConfig, folder: Path, go_on: bool) -> bool:
     return True
 
 
+@contextmanager
+def told(cfg: DictConfig, folder: Path, resolve: bool = False) -> Iterator[None]:
+    """Writes config.yaml; where what it says is refused, it is again as it was."""
+    path = folder / "config.yaml"
+    before = path.read_text() if path.exists() else None
+    save_configuration(cfg, folder, resolve)
+    try:
+        yield
+    except Refused:
+        if before is not None:
+            write(path, before)
+        raise
+
+
 def save_configuration(cfg: DictConfig, folder: Path, resolve: bool = False) -> None:
     """Writes config.yaml; results that are there from before are not yet those that it leads to."""
     if before := results_before(folder):
@@ -325,24 +334,26 @@ def repair(experiment: Experiment, folder: Path, colours: torch.Tensor | None = 
     if done is not None and (done >= trainer.max_steps or rule not in ("max_steps", "interrupt")):
         more = "a larger trainer.max_steps makes it go on" if rule == "max_steps" else f"{rule} has stopped it"
         log.info("The run in %s is complete after %d steps; %s.", folder, done, more)
-        if results.path is not None and (results.overwrite or not results.path.exists()):
+        if results.path is not None and (
+            not results.path.exists() or (results.overwrite and not refusing(begun_so, folder, cfg))
+        ):
             refusing(results.check, data.damaged.picture)
             results.write(open_picture(next(folder.glob("inpainted.*")), "resume"), folder)
             log.info("%s", results.file)
         return before
     refusing(results.check, data.damaged.picture)
-    save_configuration(cfg, folder, resolve=True)
     # TensorBoard's logger would add an empty hparams.yaml; this file is there already.
     trainer.logger.NAME_HPARAMS_FILE = "config.yaml"  # pyright: ignore[reportAttributeAccessIssue, reportOptionalMemberAccess]
     describe(prior, data, trainer)
     if cfg.hole_kind != "auto":
         log.info("The hole is up to %.0f pixels deep: hole_kind=%s.", depth(data.sample.mask), cfg.hole_kind)
     warn_of_the_unreached(callbacks, cfg, data.sample)
-    if prior.fill is not None:
-        if colours is None:
-            find_colours(cfg, prior.fill, results, folder, done is not None)
-        else:
-            prior.fill.keep_to(colours)
+    with told(cfg, folder, resolve=True):
+        if prior.fill is not None:
+            if colours is None:
+                find_colours(cfg, prior.fill, results, folder, done is not None)
+            else:
+                prior.fill.keep_to(colours)
     if done is not None:
         log.info("The run goes on after step %d of %d.", done, trainer.max_steps)
     interruption = only(callbacks, Interruption)

@@ -32,7 +32,7 @@ ORDER = [
     *("loss", "best_step", "steps", "seconds", "stopped_by"),
 ]
 # Where results go, which no result depends on.
-PLACES = ("name", "resume", "output.path", "output.overwrite")
+PLACES = ("name", "resume", "output.path", "output.overwrite", "callbacks.results.path", "callbacks.results.overwrite")
 PHOTOGRAPH = ("data.image", "data.example.photograph")  # what says which picture it is
 PARTNERS = ("data.mask", "data.truth")  # each picture has its own
 PICTURES = {

@@ -30,6 +30,8 @@ def resumed(folder: Path, given: DictConfig, overrides: Sequence[str]) -> DictCo
             raise ValueError(
                 f"{path} is of another version, without {', '.join(sorted(map(str, lacking)))}; start anew"
             )
+        if "path" in saved.callbacks.results:
+            raise ValueError(f"{path} is of another version, with callbacks.results.path; start anew")
         OmegaConf.set_struct(saved, True)
         for override in OverridesParser.create().parse_overrides(list(overrides)):
             key = override.key_or_group

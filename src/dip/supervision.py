@@ -35,6 +35,7 @@ PASSING = {
 
 # A value times another, as in gates, carries the gradient of either.
 PRODUCTS = {torch.mul, Tensor.mul, Tensor.__mul__}
+IN_PLACE_PRODUCTS = {Tensor.mul_, Tensor.__imul__}
 
 
 @torch.enable_grad()
@@ -65,6 +66,8 @@ class Support(TorchFunctionMode):
             return mix(func, *args, **kwargs or {})
         if func in PRODUCTS and all(isinstance(factor, Tensor) for factor in args):
             return torch.add(*args)
+        if func in IN_PLACE_PRODUCTS and isinstance(args[1], Tensor):
+            return args[0].add_(args[1])
         if func is F.max_pool2d:
             return pool(*args, **kwargs or {})
         return func(*args, **kwargs or {})
@@ -75,7 +78,7 @@ def mix(func: Callable[..., Tensor], x: Tensor, weight: Tensor, bias: Any = None
     groups = rest[3] if len(rest) > 3 else options.get("groups", 1)  # the seventh argument of both convolutions
     if func is F.linear or groups > 1:
         return YesOrNo.apply(func(x, ones, None, *rest, **options))  # pyright: ignore[reportReturnType]
-    # All channels are mixed, so one stands for all of them, in a fraction of the memory.
+    # All channels are mixed, so one stands for all of them, in a fraction of the time.
     one = func(x.sum(dim=1, keepdim=True), ones[:1, :1], None, *rest, **options)
     features = weight.shape[1 if func is torch.conv_transpose2d else 0]
     # As many features as the network's own, since it may change them in place.
