@@ -105,6 +105,7 @@ KNOBS = {
     "average=weights": {"decay": "0.5"},
     "average=none": {},
     "penalty=none": {},
+    "scheduler=none": {},
     "fill=none": {},
     "texture=none": {},
     "stopping=held_out": {"share": "0.3", "seed": "1"},

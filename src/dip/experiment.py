@@ -123,6 +123,8 @@ def build(cfg: DictConfig, folder: Path, data: SingleSample | None = None, go_on
             callback.reached = reach(prior, data.sample)
         if isinstance(callback, Results):
             callback.put(**cfg.output)
+            if not go_on:  # else it is checked once it is known whether there is more to do
+                callback.check(data.damaged.picture)
             callback.texture = construct(cfg, "texture", target=target, mask=data.sample.mask)
     done = steps_done(prior, data.sample, folder) if go_on else None
     if done:

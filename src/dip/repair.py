@@ -324,24 +324,8 @@ def repair(experiment: Experiment, folder: Path, colours: torch.Tensor | None = 
     """
     prior, data, trainer, callbacks, cfg, done = experiment
     results = only(callbacks, Results)
-    before = results_before(folder) if done is not None else {}
-    rule = before.get("stopped_by", "max_steps")
-    if rule == "diverged":
-        raise Refused(f"the run in {folder} has broken up; start it anew with a lower optimizer.lr={cfg.optimizer.lr}")
-    if done is not None and done >= trainer.max_steps and not before:
-        said = f"trainer.max_steps={trainer.max_steps}, but the run in {folder} has done {done} steps"
-        raise Refused(f"{said}; a larger one makes it go on")
-    if done is not None and (done >= trainer.max_steps or rule not in ("max_steps", "interrupt")):
-        more = "a larger trainer.max_steps makes it go on" if rule == "max_steps" else f"{rule} has stopped it"
-        log.info("The run in %s is complete after %d steps; %s.", folder, done, more)
-        if results.path is not None and (
-            not results.path.exists() or (results.overwrite and not refusing(begun_so, folder, cfg))
-        ):
-            refusing(results.check, data.damaged.picture)
-            results.write(open_picture(next(folder.glob("inpainted.*")), "resume"), folder)
-            log.info("%s", results.file)
+    if done is not None and (before := of_a_complete_run(experiment, folder, results)):
         return before
-    refusing(results.check, data.damaged.picture)
     # TensorBoard's logger would add an empty hparams.yaml; this file is there already.
     trainer.logger.NAME_HPARAMS_FILE = "config.yaml"  # pyright: ignore[reportAttributeAccessIssue, reportOptionalMemberAccess]
     describe(prior, data, trainer)
@@ -369,6 +353,34 @@ def repair(experiment: Experiment, folder: Path, colours: torch.Tensor | None = 
         said = f"the results of {metrics['steps']} steps are written; {what_goes_on(cfg, folder)}"
         raise Interrupted(interruption.received, said)
     return metrics
+
+
+def of_a_complete_run(experiment: Experiment, folder: Path, results: Results) -> dict[str, Any]:
+    """What a run that goes on has in metrics.json where there is nothing more to do, and {} otherwise.
+
+    Its result goes to output.path where it is not yet. Raises Refused for what cannot go on.
+    """
+    _, data, trainer, _, cfg, done = experiment
+    assert done is not None
+    before = results_before(folder)
+    rule = before.get("stopped_by", "max_steps")
+    if rule == "diverged":
+        raise Refused(f"the run in {folder} has broken up; start it anew with a lower optimizer.lr={cfg.optimizer.lr}")
+    if done >= trainer.max_steps and not before:
+        said = f"trainer.max_steps={trainer.max_steps}, but the run in {folder} has done {done} steps"
+        raise Refused(f"{said}; a larger one makes it go on")
+    if done < trainer.max_steps and rule in ("max_steps", "interrupt"):
+        refusing(results.check, data.damaged.picture)
+        return {}
+    more = "a larger trainer.max_steps makes it go on" if rule == "max_steps" else f"{rule} has stopped it"
+    log.info("The run in %s is complete after %d steps; %s.", folder, done, more)
+    if results.path is not None and (
+        not results.path.exists() or (results.overwrite and not refusing(begun_so, folder, cfg))
+    ):
+        refusing(results.check, data.damaged.picture)
+        results.write(open_picture(next(folder.glob("inpainted.*")), "resume"), folder)
+        log.info("%s", results.file)
+    return before
 
 
 def find_colours(cfg: DictConfig, fill: CoarseFill, results: Results, folder: Path, go_on: bool) -> torch.Tensor:
