@@ -97,7 +97,7 @@ def uncertainty(folder: Path, sample: Sample) -> float | None:
     if not (folder / "uncertainty.png").exists():
         return None
     names = [name for name in ("before_texture.png", "output.png") if (folder / name).exists()]
-    shown, output = (images.read(folder / name, "--pictures") for name in ("uncertainty.png", names[0]))
+    shown, output = (images.read(folder / name, "result") for name in ("uncertainty.png", names[0]))
     return rank_correlation(shown, output, sample)
 
 

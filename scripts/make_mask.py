@@ -38,10 +38,11 @@ def mask_file(photo: Image.Image, path: str) -> Hole:
     from dip import images, masks
     from dip.formats import open_picture
 
-    opaque = images.alpha(open_picture(path, "--mask"))
+    picture = open_picture(path, "--mask")
+    opaque = images.alpha(picture)
     if opaque is not None and opaque.min() < 1:
         raise ValueError(f"--mask {path} has transparent pixels; save it in black and white")
-    hole = masks.read(path, "black", "--mask")[0, 0].numpy() < 0.5
+    hole = masks.known_share(picture, "black", f"--mask={path}")[0, 0].numpy() < 0.5
     if hole.shape != (photo.height, photo.width):
         raise ValueError(
             f"{path} is {hole.shape[1]}x{hole.shape[0]} but the photograph is {photo.width}x{photo.height}"

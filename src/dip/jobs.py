@@ -14,8 +14,8 @@ from omegaconf import DictConfig
 from dip import batch
 from dip.command import Refused, show_tracebacks
 from dip.experiment import check, precision
-from dip.files import held, write
-from dip.repair import begun, interrupted, refusing, restore, results_before, save_configuration
+from dip.files import held
+from dip.repair import begun, interrupted, refusing, restore, results_before, told
 from dip.resume import begun_so, is_done, resumed
 from dip.schema import goes_by_hole
 from dip.sweeps import check_objective, is_search, score, threads_of_a_job
@@ -111,34 +111,36 @@ def restore_all(cfg: DictConfig, folder: Path, go_on: bool) -> dict[str, Any]:
     refusing(check, cfg, folder, go_on)
     each = refusing(batch.pictures, cfg.data.image, *(batch.files_named(cfg, key) for key in ("mask", "truth")))
     refusing(batch.check_outputs, cfg, each)
-    told = folder / "config.yaml"
-    before_it = told.read_text() if go_on else None
-    save_configuration(cfg, folder)
     done, failed = {}, []
-    for number, files in enumerate(each, 1):
-        log.info("picture %d of %d: %s", number, len(each), files.image)
-        part = batch.configured(cfg, files)
-        if before := batch.finished(part, folder, files):
-            log.info("it is repaired already, in %s", before)
-            done[files.name] = results_before(before)
-            continue
-        try:
-            if part.output.path is not None:
-                make_folder(Path(part.output.path).expanduser().parent)
-            done[files.name] = restore(part, folder / files.name, begun(folder / files.name, go_on))
-        except KeyboardInterrupt as interrupt:
-            raise interrupted(interrupt, f"{len(done)} of {len(each)} pictures are repaired", cfg, folder) from None
-        except Refused as refused:
-            log.error("error: %s", refused)
-            failed.append(files.name)
-        except Exception:
-            log.exception("the run failed")
-            failed.append(files.name)
-    if not done and before_it is not None:
-        write(told, before_it)  # what all have refused is not what they are told from now on
+    with told(cfg, folder):
+        for number, files in enumerate(each, 1):
+            log.info("picture %d of %d: %s", number, len(each), files.image)
+            part = batch.configured(cfg, files)
+            if before := batch.finished(part, folder, files):
+                log.info("it is repaired already, in %s", before)
+                done[files.name] = results_before(before)
+                continue
+            try:
+                if part.output.path is not None:
+                    make_folder(Path(part.output.path).expanduser().parent)
+                done[files.name] = restore(part, folder / files.name, begun(folder / files.name, go_on))
+            except KeyboardInterrupt as interrupt:
+                raise interrupted(interrupt, f"{len(done)} of {len(each)} pictures are repaired", cfg, folder) from None
+            except Refused as refused:
+                log.error("error: %s", refused)
+                failed.append(files.name)
+            except Exception:
+                log.exception("the run failed")
+                failed.append(files.name)
+        if not done:  # what all refuse is not what they are told from now on
+            raise unrepaired(failed, each)
     if failed:
-        raise Refused(f"{len(failed)} of {len(each)} pictures are not repaired: {', '.join(failed)}")
+        raise unrepaired(failed, each)
     return done
+
+
+def unrepaired(failed: list[str], each: list[batch.Files]) -> Refused:
+    return Refused(f"{len(failed)} of {len(each)} pictures are not repaired: {', '.join(failed)}")
 
 
 def make_folder(folder: Path) -> None:

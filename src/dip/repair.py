@@ -273,23 +273,21 @@ def complete(cfg: DictConfig, folder: Path, go_on: bool) -> bool:
 
 @contextmanager
 def told(cfg: DictConfig, folder: Path, resolve: bool = False) -> Iterator[None]:
-    """Writes config.yaml; where what it says is refused, it is again as it was."""
+    """Writes config.yaml; where what it says is refused, it is again as it was.
+
+    Results that are there from before are not yet those that it leads to.
+    """
     path = folder / "config.yaml"
     before = path.read_text() if path.exists() else None
-    save_configuration(cfg, folder, resolve)
+    if results := results_before(folder):
+        leave_unfinished(results, folder)
+    write(path, OmegaConf.to_yaml(cfg, resolve=resolve))
     try:
         yield
     except Refused:
         if before is not None:
             write(path, before)
         raise
-
-
-def save_configuration(cfg: DictConfig, folder: Path, resolve: bool = False) -> None:
-    """Writes config.yaml; results that are there from before are not yet those that it leads to."""
-    if before := results_before(folder):
-        leave_unfinished(before, folder)
-    write(folder / "config.yaml", OmegaConf.to_yaml(cfg, resolve=resolve))
 
 
 def refusing(function: Callable[..., T], *arguments: Any, **more: Any) -> T:

@@ -15,24 +15,9 @@ MIXING = {torch.conv2d, torch.conv_transpose2d, F.linear}
 # What acts on each value by itself, and norms: their statistics tie every pixel to every other, wherever they are.
 PASSING = {
     *(F.batch_norm, F.instance_norm, F.group_norm, F.layer_norm, F.dropout, F.dropout2d, F.leaky_relu, F.relu, F.relu6),
-    *(
-        F.hardtanh,
-        F.elu,
-        F.selu,
-        F.gelu,
-        F.silu,
-        F.mish,
-        F.hardswish,
-        F.softplus,
-        F.sigmoid,
-        F.tanh,
-        torch.relu,
-        torch.prelu,
-    ),
-    *(torch.sigmoid, torch.tanh, Tensor.relu, Tensor.sigmoid, Tensor.tanh, Tensor.clamp),
+    *(F.elu, F.selu, F.gelu, F.silu, F.mish, F.hardswish, F.softplus, F.sigmoid, F.tanh, torch.relu, torch.prelu),
+    *(F.hardtanh, torch.sigmoid, torch.tanh, Tensor.relu, Tensor.sigmoid, Tensor.tanh, Tensor.clamp),
 }
-
-
 # A value times another, as in gates, carries the gradient of either.
 PRODUCTS = {torch.mul, Tensor.mul, Tensor.__mul__}
 IN_PLACE_PRODUCTS = {Tensor.mul_, Tensor.__imul__}
@@ -78,7 +63,7 @@ def mix(func: Callable[..., Tensor], x: Tensor, weight: Tensor, bias: Any = None
     groups = rest[3] if len(rest) > 3 else options.get("groups", 1)  # the seventh argument of both convolutions
     if func is F.linear or groups > 1:
         return YesOrNo.apply(func(x, ones, None, *rest, **options))  # pyright: ignore[reportReturnType]
-    # All channels are mixed, so one stands for all of them, in a fraction of the time.
+    # All channels are mixed, so one stands for all of them.
     one = func(x.sum(dim=1, keepdim=True), ones[:1, :1], None, *rest, **options)
     features = weight.shape[1 if func is torch.conv_transpose2d else 0]
     # As many features as the network's own, since it may change them in place.
