@@ -5,22 +5,20 @@ import sys
 import hydra
 from omegaconf import DictConfig
 
-from dip.command import one_line_errors
-from dip.schema import register
-from dip.sweeps import prepared
-
-register()
+from dip.cli.command import one_line_errors
+from dip.cli.sweeps import prepare
+from dip.config.check import check_types
 
 
 @hydra.main(config_path="configs", config_name="train", version_base="1.3")
 def train(cfg: DictConfig) -> float | None:
-    # Imports torch, so that help and refusals do not wait for it.
-    from dip.jobs import run
+    from dip.cli.jobs import run  # imports torch, so that help and errors do not wait for it
 
     return run(cfg)
 
 
 if __name__ == "__main__":
     with one_line_errors():
-        sys.argv[1:] = prepared(sys.argv[1:])
+        sys.argv[1:] = prepare(sys.argv[1:])
+        check_types(sys.argv[1:])
         train()

@@ -1,11 +1,11 @@
-"""Makes the mask of a photograph: a picture of its size, white where it is intact and black in the hole.
+"""Makes the mask of a photograph: a picture of the same size, white where it is intact and black in the hole.
 
     python scripts/make_mask.py photo.jpg mask.png --stroke 8 10,10 60,20 75,50 --preview preview.png
     python scripts/make_mask.py photo.jpg mask.png --color "#ff8800" 60 --within --rectangle 250,200 380,250 --grow 2
     python scripts/make_mask.py photo.jpg mask.png --scratches bright 4 20 --except --ellipse 120,40 260,230
 
-The hole is empty at first, and the options change it one after another, from left to right. X,Y is a pixel of the
-upright photograph, as picture viewers show it; 0,0 is its top left corner.
+The hole starts empty, and each option changes it, from left to right. X,Y is a pixel of the upright photograph, as
+picture viewers show it; 0,0 is its top left corner.
 """
 
 import argparse
@@ -20,44 +20,43 @@ from typing import Any, NoReturn
 import numpy as np
 from PIL import Image, ImageColor
 
-from dip import holes
-from dip.holes import Hole, Point
+from dip.errors import UserError
+from dip.image import shapes
+from dip.image.shapes import Hole, Point
 
 TINT = "magenta"  # which photographs hardly have
 
-# PyTorch, behind dip.images and dip.masks, is imported where it is needed: --help and a slip answer at once.
+# PyTorch, behind dip.image.tensors and masks, is imported where it is needed, so that --help and a slip answer at once.
 
 
 def random_pixels(photo: Image.Image, known_share: float, seed: int) -> Hole:
-    from dip import masks
+    from dip.image import masks
 
     return masks.random_pixels(photo.height, photo.width, known_share, seed)[0, 0].numpy() == 0
 
 
 def mask_file(photo: Image.Image, path: str) -> Hole:
-    from dip import images, masks
-    from dip.formats import open_picture
+    from dip.image import masks, tensors
+    from dip.image.formats import open_picture
 
     picture = open_picture(path, "--mask")
-    opaque = images.alpha(picture)
+    opaque = tensors.alpha(picture)
     if opaque is not None and opaque.min() < 1:
-        raise ValueError(f"--mask {path} has transparent pixels; save it in black and white")
-    hole = masks.known_share(picture, "black", f"--mask={path}")[0, 0].numpy() < 0.5
+        raise UserError(f"--mask {path} has transparent pixels; save it in black and white")
+    hole = masks.known_fraction(picture, "black", f"--mask={path}")[0, 0].numpy() < 0.5
     if hole.shape != (photo.height, photo.width):
-        raise ValueError(
-            f"{path} is {hole.shape[1]}x{hole.shape[0]} but the photograph is {photo.width}x{photo.height}"
-        )
+        raise UserError(f"{path} is {hole.shape[1]}x{hole.shape[0]} but the photograph is {photo.width}x{photo.height}")
     return hole
 
 
 SHAPES: dict[str, Callable[..., Hole]] = {
-    "--rectangle": holes.rectangle,
-    "--ellipse": holes.ellipse,
-    "--polygon": holes.polygon,
-    "--stroke": holes.stroke,
-    "--text": holes.words,
-    "--color": holes.near_colour,
-    "--scratches": holes.scratches,
+    "--rectangle": shapes.rectangle,
+    "--ellipse": shapes.ellipse,
+    "--polygon": shapes.polygon,
+    "--stroke": shapes.stroke,
+    "--text": shapes.words,
+    "--color": shapes.near_colour,
+    "--scratches": shapes.scratches,
     "--random": random_pixels,
     "--mask": mask_file,
 }
@@ -66,11 +65,11 @@ COMBINED: dict[str, Callable[[Hole, Hole], Hole]] = {
     "--except": lambda hole, shape: hole & ~shape,
     "--within": np.logical_and,
 }
-CHANGES: dict[str, Callable[..., Hole]] = {"--grow": holes.grow, "--invert": np.logical_not}
+CHANGES: dict[str, Callable[..., Hole]] = {"--grow": shapes.grow, "--invert": np.logical_not}
 
 
 def make_hole(photo: Image.Image, steps: list[tuple[str, list[Any]]]) -> Hole:
-    """What the options, each with its values, leave in the hole, one after another."""
+    """Apply the options, each with its values, one after another to an empty hole."""
     hole, how = np.zeros((photo.height, photo.width), dtype=bool), ""
     for option, values in steps:
         try:
@@ -80,19 +79,19 @@ def make_hole(photo: Image.Image, steps: list[tuple[str, list[Any]]]) -> Hole:
                 hole = CHANGES[option](hole, *values)
             else:
                 hole, how = COMBINED[how](hole, draw(SHAPES[option], photo, values)), ""
-        except ValueError as error:
-            raise ValueError(f"{option}: {error}") from None
+        except UserError as error:
+            raise UserError(f"{option}: {error}") from None
     if not hole.any():
-        raise ValueError("the hole is empty: nothing of the picture is in what the options say")
+        raise UserError("the hole is empty: nothing of the picture is in what the options say")
     if hole.all():
-        raise ValueError("the hole is the whole picture: nothing would be known")
+        raise UserError("the hole is the whole picture: nothing would be known")
     return hole
 
 
 def draw(shape: Callable[..., Hole], photo: Image.Image, values: list[Any]) -> Hole:
     drawn = shape(photo, *values)
     if not drawn.any():
-        raise ValueError("nothing of the picture is in it")
+        raise UserError("nothing of the picture is in it")
     return drawn
 
 
@@ -100,45 +99,45 @@ def check_points(photo: Image.Image, steps: list[tuple[str, list[Any]]]) -> None
     for option, values in steps:
         for point in values:
             if isinstance(point, Point) and not (0 <= point.x < photo.width and 0 <= point.y < photo.height):
-                raise ValueError(
+                raise UserError(
                     f"{option}: {point.x},{point.y} is outside the picture, which is {photo.width}x{photo.height}, "
                     f"from 0,0 to {photo.width - 1},{photo.height - 1}"
                 )
 
 
 def check_outputs(arguments: argparse.Namespace) -> None:
-    """Before anything is made: each can be written, and nothing is lost by it."""
+    """Raise UserError where a file cannot be written, or would replace one against the user's will."""
     outputs = [path for path in (arguments.mask, arguments.preview) if path is not None]
     for path in outputs:
         if path.suffix.lower() != ".png":
-            raise ValueError(f"{path}: masks and previews are written as .png, which keeps every pixel")
+            raise UserError(f"{path}: masks and previews are written as .png, which keeps every pixel")
         if not path.parent.is_dir():
-            raise ValueError(f"{path}: there is no folder {path.parent}")
+            raise UserError(f"{path}: there is no folder {path.parent}")
         if path.exists() and not arguments.overwrite:
-            raise ValueError(f"{path} is there already; give another name or --overwrite")
+            raise UserError(f"{path} is there already; give another name or --overwrite")
         if path.exists() and path.samefile(arguments.photo):
-            raise ValueError(f"{path} is the photograph itself; give another name")
+            raise UserError(f"{path} is the photograph itself; give another name")
     if arguments.preview and arguments.preview.resolve() == arguments.mask.resolve():
-        raise ValueError(f"{arguments.preview} is both mask and preview; give two names")
+        raise UserError(f"{arguments.preview} is both mask and preview; give two names")
 
 
 def preview(photo: Image.Image, hole: Hole) -> Image.Image:
-    """The photograph, its hole tinted."""
+    """The photograph with its hole tinted."""
     tinted = Image.blend(photo, Image.new("RGB", photo.size, TINT), 0.6)
     return Image.composite(tinted, photo, Image.fromarray(hole))
 
 
 def make_mask(arguments: argparse.Namespace) -> str:
-    """Writes the files; what there is to say about them."""
-    from dip import images
+    """Write the files; return one line about them."""
+    from dip.image import tensors
 
-    photo = images.to_pil(images.read(arguments.photo, "photo")).convert("RGB")
+    photo = tensors.to_pil(tensors.read_tensor(arguments.photo, "photo")).convert("RGB")
     check_points(photo, arguments.steps)
     check_outputs(arguments)
     hole = make_hole(photo, arguments.steps)
-    images.save(Image.fromarray(hole if arguments.hole == "white" else ~hole).convert("L"), arguments.mask)
+    tensors.save_png(Image.fromarray(hole if arguments.hole == "white" else ~hole).convert("L"), arguments.mask)
     if arguments.preview:
-        images.save(preview(photo, hole), arguments.preview)
+        tensors.save_png(preview(photo, hole), arguments.preview)
     return f"{arguments.mask}: {photo.width}x{photo.height}, a hole of {hole.sum()} pixels ({100 * hole.mean():.1f} %)"
 
 
@@ -148,7 +147,7 @@ class Parser(argparse.ArgumentParser):
 
 
 class Step(argparse.Action):
-    """Notes the option and its values in `steps`. types: how each is read from text; the last one goes on."""
+    """Appends the option and its values to `steps`. types: how each is read, the last one also all that follow."""
 
     def __init__(self, *args: Any, types: tuple[Callable[[str], Any], ...] = (), **kwargs: Any):
         super().__init__(*args, **kwargs)
@@ -165,14 +164,14 @@ class Step(argparse.Action):
 
 def point(text: str) -> Point:
     if not re.fullmatch(r"-?\d+,-?\d+", text):
-        raise ValueError(f"{text} is no pixel X,Y, two whole numbers such as 10,20")
+        raise UserError(f"{text} is no pixel X,Y, two whole numbers such as 10,20")
     return Point(*map(int, text.split(",")))
 
 
 def whole(least: int, most: int) -> Callable[[str], int]:
     def read(text: str) -> int:
         if not text.isdecimal() or not least <= int(text) <= most:
-            raise ValueError(f"{text} is no whole number from {least} to {most}")
+            raise UserError(f"{text} is no whole number from {least} to {most}")
         return int(text)
 
     return read
@@ -180,7 +179,7 @@ def whole(least: int, most: int) -> Callable[[str], int]:
 
 def share(text: str) -> float:
     if not re.fullmatch(r"0?\.\d+", text) or float(text) == 0:
-        raise ValueError(f"{text} is no share between 0 and 1, such as 0.5")
+        raise UserError(f"{text} is no share between 0 and 1, such as 0.5")
     return float(text)
 
 
@@ -188,12 +187,12 @@ def colour(text: str) -> tuple[int, ...]:
     try:
         return ImageColor.getrgb(text)[:3]
     except ValueError:
-        raise ValueError(f'{text} is no colour, such as "#ff8800" or orange') from None
+        raise UserError(f'{text} is no colour, such as "#ff8800" or orange') from None
 
 
 def kind_of_scratch(text: str) -> str:
     if text not in ("bright", "dark"):
-        raise ValueError(f"{text} is neither bright nor dark, as scratches are")
+        raise UserError(f"{text} is neither bright nor dark, as scratches are")
     return text
 
 
@@ -287,7 +286,7 @@ def main(words: Sequence[str]) -> None:
     arguments = parse(parser, words)
     try:
         print(make_mask(arguments))
-    except (ValueError, OSError) as error:
+    except (UserError, OSError) as error:
         parser.error(str(error))
 
 

@@ -6,16 +6,21 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 from PIL import Image
 
-from dip.schema import register
+from dip.config.build import Experiment, build, read_data
+from dip.config.compose import compose
+from dip.repair.run import repair
+from dip.results.folder import RunFolder
 
 REPOSITORY = Path(__file__).parent.parent
 # What makes each choice tiny; all others are tiny anyway.
@@ -37,7 +42,38 @@ TINY = [
 # As many processes as cores run tests, and the commands that tests start are as small.
 torch.set_num_threads(1)
 os.environ["OMP_NUM_THREADS"] = "1"
-register()
+
+
+@pytest.fixture(scope="session")
+def repository() -> Path:
+    """The folder of README.md and train.py."""
+    return REPOSITORY
+
+
+@pytest.fixture(scope="session")
+def tiny() -> list[str]:
+    """The overrides that make a run of the U-Net tiny."""
+    return [*TINY]
+
+
+@pytest.fixture(scope="session")
+def script() -> Callable[[str], ModuleType]:
+    """script("lab/evaluate.py"): one of scripts/ as a module, which finds the scripts beside it."""
+
+    def load(name: str) -> ModuleType:
+        path = REPOSITORY / "scripts" / name
+        spec = spec_from_file_location(path.stem, path)
+        assert spec is not None
+        assert spec.loader is not None
+        module = module_from_spec(spec)
+        sys.path.insert(0, str(path.parent))
+        try:
+            spec.loader.exec_module(module)
+        finally:
+            sys.path.remove(str(path.parent))
+        return module
+
+    return load
 
 
 @pytest.fixture
@@ -66,15 +102,45 @@ def config(photograph: Path, mask: Path) -> Callable[..., DictConfig]:
     """config("key=value", ...): the default configuration on the tiny picture, composed as the command line does."""
 
     def composed(*overrides: str) -> DictConfig:
-        with initialize_config_dir(str(REPOSITORY / "configs"), version_base="1.3"):
-            own = [f"data.image={photograph}", f"data.mask={mask}", f"data.truth={photograph}"]
-            if any(override.startswith("data=") for override in overrides):
-                own = own[:1]
-            (network,) = [key.removeprefix("model=") for key in overrides if key.startswith("model=")] or ["unet"]
-            tiny = [key for key in TINY if not key.startswith("model.")] + TINY_MODELS[network]
-            return compose("train", [*tiny, *own, *overrides])
+        own = [f"data.image={photograph}", f"data.mask={mask}", f"data.truth={photograph}"]
+        if any(override.startswith("data=") for override in overrides):
+            own = own[:1]
+        (network,) = [key.removeprefix("model=") for key in overrides if key.startswith("model=")] or ["unet"]
+        tiny = [key for key in TINY if not key.startswith("model.")] + TINY_MODELS[network]
+        return compose([*tiny, *own, *overrides])
 
     return composed
+
+
+@pytest.fixture
+def built() -> Callable[..., Experiment]:
+    """built(cfg, folder, resume=False): the experiment that `cfg` describes, on its own photograph."""
+
+    def built(cfg: DictConfig, folder: Path, resume: bool = False) -> Experiment:
+        return build(cfg, read_data(cfg), RunFolder(folder, resume))
+
+    return built
+
+
+@pytest.fixture
+def run() -> Callable[..., dict[str, Any]]:
+    """run(cfg, folder, resume=False, watch=None): repairs as the command does, and returns the metrics.
+
+    watch: is shown each experiment when it is built.
+    """
+
+    def run(
+        cfg: DictConfig, folder: Path, resume: bool = False, watch: Callable[[Experiment], None] | None = None
+    ) -> dict[str, Any]:
+        def watched(*arguments: Any, **more: Any) -> Experiment:
+            experiment = build(*arguments, **more)
+            if watch is not None:
+                watch(experiment)
+            return experiment
+
+        return repair(cfg, RunFolder(folder, resume), watched)
+
+    return run
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Files that are whole at every moment, whatever happens to the process that writes them."""
+"""Files that are complete at every moment, whatever happens to the process that writes them."""
 
 import os
 from collections.abc import Iterator
@@ -9,40 +9,40 @@ from typing import TextIO
 
 
 @contextmanager
-def whole(path: Path) -> Iterator[BytesIO]:
-    """What is written to the buffer becomes the content of `path`, all of it or nothing; until then the old file stays.
+def atomic_write(path: Path) -> Iterator[BytesIO]:
+    """Yield a buffer; its content replaces `path` at once when the block ends, and the old file stays until then.
 
-    Raises OSError, with `path` in it, where there is no room or no permission.
+    Raises OSError, which names `path`, where there is no room or no permission.
     """
     buffer = BytesIO()
     yield buffer
-    beside = path.with_name(f".{path.name}")  # one name, so that what a killed process left is written over
+    partial = path.with_name(f".{path.name}")  # one name, so that the next write replaces what a killed process left
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with beside.open("wb") as file:
+        with partial.open("wb") as file:
             file.write(buffer.getbuffer())
             file.flush()
             os.fsync(file.fileno())
-        beside.replace(path)
+        partial.replace(path)
     except OSError as error:
-        beside.unlink(missing_ok=True)
+        partial.unlink(missing_ok=True)
         raise OSError(error.errno, error.strerror, str(path)) from error
 
 
-def write(path: Path, text: str) -> None:
-    """A text file, whole or not at all; raises what `whole` does."""
-    with whole(path) as file:
+def write_text(path: Path, text: str) -> None:
+    """Write a text file atomically; raises what `atomic_write` does."""
+    with atomic_write(path) as file:
         file.write(text.encode())
 
 
 @contextmanager
-def held(path: Path) -> Iterator[bool]:
-    """Whether the file `path` is ours until the end, however that comes, and not another process's."""
+def locked(path: Path) -> Iterator[bool]:
+    """Yield whether this process holds the file; the lock ends with the block or the process."""
     with path.open("a") as file:
-        yield locked(file)
+        yield lock(file)
 
 
-def locked(file: TextIO) -> bool:
+def lock(file: TextIO) -> bool:
     try:
         import fcntl
     except ImportError:

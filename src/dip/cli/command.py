@@ -1,0 +1,140 @@
+"""What the command line adds to Hydra: file names as they are, and bad input refused in one line."""
+
+import logging
+import os
+import re
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, ClassVar
+
+from hydra.errors import HydraException, OverrideParseException
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
+
+from dip.errors import UserError
+
+log = logging.getLogger(__name__)
+EXTRAS = {
+    "hydra/launcher/submitit_slurm": "slurm",
+    "hydra/launcher/submitit_local": "slurm",
+    "hydra/launcher/ray": "ray",
+    "hydra/sweeper/optuna": "optuna",
+}
+show_tracebacks = os.environ.get("HYDRA_FULL_ERROR") == "1"  # for whoever looks for a bug
+
+
+@contextmanager
+def one_line_errors() -> Iterator[None]:
+    """Turns whatever is refused, here or by Hydra, into one line and exit code 2, and a signal into 128 + it."""
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # otherwise Hydra prints several lines and ends the process itself
+    threading.excepthook = report_full_disk_once
+    try:
+        yield
+    except KeyboardInterrupt as interrupt:
+        log.error("interrupted: %s", interrupt if interrupt.args else how_to_resume(sys.argv))
+        sys.exit(128 + getattr(interrupt, "received", signal.SIGINT))
+    except (HydraException, OmegaConfBaseException, UserError) as error:
+        if show_tracebacks:
+            raise
+        log.error("error: %s", one_line(error))
+        sys.exit(2)
+    except BrokenPipeError:  # such as of `--help | head`, which wants no more
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is said on the way out goes nowhere
+        sys.exit(1)
+    except OSError as error:  # of Hydra, which makes the run's folder before there is a log
+        if show_tracebacks:
+            raise
+        said = f"error: {error.filename} cannot be written: {error.strerror}; give another hydra.run.dir"
+        print(said, file=sys.stderr)
+        sys.exit(2)
+    finally:
+        for folder in Report.due:
+            report(folder)
+
+
+def how_to_resume(arguments: list[str]) -> str:
+    sweep = "-m" in arguments or "--multirun" in arguments
+    return "-m resume=latest continues with what is not complete" if sweep else "there was nothing to save yet"
+
+
+def report_full_disk_once(hook: threading.ExceptHookArgs) -> None:
+    """Says nothing of a full disk in TensorBoard's thread, which hands it to the main one with the next point."""
+    if not issubclass(hook.exc_type, OSError):
+        threading.__excepthook__(hook)
+
+
+def one_line(error: BaseException) -> str:
+    """What Hydra's innermost cause says, in one line, with the full name of the key."""
+    while isinstance(error, HydraException) and error.__cause__ is not None:
+        error = error.__cause__
+    if isinstance(error, ConfigAttributeError | ConfigKeyError) and error.full_key:
+        return unknown_key(error.full_key, list(error.parent_node or ()))
+    if isinstance(error, OmegaConfBaseException):
+        return str(error).split("\n", maxsplit=1)[0].removeprefix("UserError raised while resolving interpolation: ")
+    if isinstance(error, OverrideParseException):
+        return f"cannot read {error.override}: write key=value, and a value with special characters as 'key=\"value\"'"
+    said = " ".join(str(error).split("\nConfig search path")[0].split())
+    for plugin, extra in EXTRAS.items():
+        if f"Could not find '{plugin}'" in said:
+            return f'{"=".join(plugin.rsplit("/", maxsplit=1))} needs pip install -e ".[{extra}]"'
+    return said
+
+
+def unknown_key(full_key: str, siblings: list[str]) -> str:
+    group = full_key.rpartition(".")[0]
+    names = [f"{group}.{name}" if group else str(name) for name in siblings]
+    near = get_close_matches(full_key, names, n=1)
+    others = f"there are {', '.join(names)}" if names else f"+{full_key}=VALUE adds it"
+    return f"there is no key {full_key}; " + (f"did you mean {near[0]}?" if near else others)
+
+
+class Report(Callback):
+    """Has the report of a sweep written at its end, whatever came of its jobs; it never changes the exit code."""
+
+    due: ClassVar[list[Path]] = []  # by `one_line_errors`, since Hydra tells of no end where a job has failed
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        self.due.append(Path(config.hydra.sweep.dir).resolve())
+
+
+def report(folder: Path) -> None:
+    """report.html and its tables in the sweep's folder; where that fails, one line about it."""
+    again = f"python scripts/report.py {folder}"
+    try:
+        from dip.results.report.collect import find_runs
+        from dip.results.report.page import write_report
+
+        said = write_report(folder) if find_runs(folder) else None
+    except ImportError as error:
+        said = f"no report, since {error.name} is missing: pip install -e '.[report]' and {again}"
+    except Exception as error:
+        if show_tracebacks:
+            raise
+        said = f"no report: {type(error).__name__}: {' '.join(str(error).split())}; {again} tries it again"
+    if said is not None:
+        print(said, file=sys.stderr)  # and not to the log of a job that Ctrl-C has ended
+
+
+def quote_files(arguments: list[str]) -> list[str]:
+    """The arguments with every value that names an existing file or folder quoted, as Hydra's grammar asks for.
+
+    Without that it refuses names such as `photo (1).jpg`, `Bär.jpg` and `~/photo.jpg`.
+    """
+    return [quote_file(argument) for argument in arguments]
+
+
+def quote_file(argument: str) -> str:
+    if argument.startswith("-"):  # an option, which Hydra reads as it is
+        return argument
+    key, _, value = argument.partition("=")
+    if re.fullmatch(r"[\w./-]*", value, re.ASCII) or not os.path.exists(os.path.expanduser(value)):
+        return argument
+    # Hydra halves backslashes before a quote only.
+    escaped = re.sub(r"(\\+)(?='|\Z)", r"\1\1", value).replace("'", "\\'").replace("${", "\\${")
+    return f"{key}='{escaped}'"

@@ -1,0 +1,109 @@
+"""What the command starts: a run, a run of a sweep or of a search, or the runs of a batch."""
+
+import logging
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from hydra.conf import HydraConf
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig
+
+from dip.cli import batch
+from dip.cli.command import show_tracebacks
+from dip.config.build import choose_precision
+from dip.config.compose import depends_on_hole_kind
+from dip.config.resume import resumed_config, same_config
+from dip.config.sweep import check_objective, is_search, score, threads_per_job
+from dip.errors import UserError
+from dip.files import locked
+from dip.repair.run import repair
+from dip.results.folder import RunFolder
+
+log = logging.getLogger(__name__)
+
+
+def run(cfg: DictConfig) -> float | None:
+    """Repair what Hydra was given; in a search, return the objective.
+
+    A run that cannot continue says why in its own log. It ends the process, or in a sweep that run alone.
+    """
+    hydra = HydraConfig.get()
+    sweep = hydra.mode is RunMode.MULTIRUN
+    folder = Path(hydra.runtime.output_dir)
+    try:
+        with locked(folder / f"{hydra.job.name}.log") as ours:
+            if not ours:
+                raise UserError("another process works on this run; stop it first")
+            if sweep:
+                return run_job(with_fair_share(cfg, hydra), folder)
+            perform(cfg, RunFolder(folder, resume=cfg.resume is not None))
+            return None
+    except UserError as error:
+        log.error("error: %s", error)
+        if sweep or show_tracebacks:
+            raise UserError(f"{folder}: {error}") from error
+        sys.exit(2)
+    except Exception as error:
+        log.exception("the run failed")
+        if sweep:
+            raise UserError(f"{folder}: the run failed; {hydra.job.name}.log in it says where") from error
+        sys.exit(1)
+
+
+def with_fair_share(cfg: DictConfig, hydra: HydraConf) -> DictConfig:
+    """The configuration with this job's share of the machine, where none is given."""
+    cfg = cfg.copy()
+    if cfg.threads is None:
+        cfg.threads = threads_per_job(hydra.launcher)
+    gpus = torch.cuda.device_count() if cfg.trainer.accelerator in ("auto", "gpu", "cuda") else 0
+    if cfg.trainer.devices is None and gpus > 1:
+        cfg.trainer.devices = [hydra.job.num % gpus]
+    return cfg
+
+
+def run_job(cfg: DictConfig, folder: Path) -> float | None:
+    """One run of a sweep; of a search, its objective."""
+    if not is_search(HydraConfig.get().sweeper):
+        perform_job(cfg, folder)
+        return None
+    with end_search():
+        check_objective(cfg)
+    metrics = perform_job(cfg, folder)
+    with end_search():
+        return score(metrics, cfg.objective)
+
+
+@contextmanager
+def end_search() -> Iterator[None]:
+    """End the whole search where no run of it can have an objective."""
+    try:
+        yield
+    except UserError as error:
+        log.error("error: %s", error)
+        sys.exit(2)
+
+
+def perform_job(cfg: DictConfig, path: Path) -> dict[str, Any]:
+    """A run of a sweep: it resumes if it has started, and is left alone if it is complete."""
+    cfg.trainer.precision = choose_precision(cfg.trainer.precision, cfg.trainer.accelerator)  # as config.yaml has it
+    folder = RunFolder(path, resume=RunFolder(path).exists)
+    if folder.resumes and same_config(folder, cfg) and folder.is_complete:
+        log.info("The run in %s is complete.", folder)
+        return folder.metrics
+    return perform(cfg, folder)
+
+
+def perform(cfg: DictConfig, folder: RunFolder) -> dict[str, Any]:
+    """A new run, or with cfg.resume the one in `folder`; returns its metrics."""
+    if cfg.hole_kind != "auto" and not depends_on_hole_kind(cfg):
+        raise UserError(f"hole_kind={cfg.hole_kind}, but no key of this recipe depends on it; take experiment=quick")
+    if cfg.resume is not None:
+        cfg = resumed_config(folder, cfg, HydraConfig.get().overrides.task)
+    if batch.is_several(cfg.data.get("image")):
+        return batch.repair_all(cfg, folder)
+    return repair(cfg, folder)

@@ -1,0 +1,300 @@
+"""From a configuration and a photograph to the objects of an experiment."""
+
+import inspect
+import logging
+import warnings
+from textwrap import shorten
+from typing import Any, NamedTuple
+
+import pytorch_lightning as pl
+import torch
+from hydra.errors import InstantiationException
+from hydra.utils import get_object, instantiate
+from omegaconf import DictConfig, OmegaConf
+from pytorch_lightning.accelerators import AcceleratorRegistry
+from torch import Tensor
+
+from dip.config.check import check_values
+from dip.config.compose import needs_hole_kind, to_yaml, with_hole_kind
+from dip.config.sweep import swept_overrides
+from dip.errors import UserError
+from dip.image.holes import split_by_depth
+from dip.image.photo import Photo
+from dip.options import check_options, options_of
+from dip.prior.coverage import covered
+from dip.prior.module import DeepImagePrior
+from dip.prior.sample import Sample, SingleSample
+from dip.results.folder import RunFolder
+from dip.results.result import OutputFile, ResultWriter
+from dip.training.checkpoint import AtomicCheckpointIO, fingerprint, read_checkpoint
+from dip.training.rollback import DivergenceGuard
+
+
+class Experiment(NamedTuple):
+    prior: DeepImagePrior
+    data: SingleSample
+    trainer: pl.Trainer
+    callbacks: list[pl.Callback]
+    cfg: DictConfig  # with every choice made, such as the precision
+    writer: ResultWriter
+    completed_steps: int | None  # of the checkpoint that the run resumes from, 0 without one; None for a new run
+
+
+class Guide(NamedTuple):
+    """What the short runs before a run with a large hole have found."""
+
+    colours: Tensor  # (N, C, h, w), the output of each
+    seconds: float = 0.0  # that count for this run
+
+
+def build(
+    cfg: DictConfig, photo: Photo, folder: RunFolder, guide: Guide | None = None, keep_raw: bool = False
+) -> Experiment:
+    """The objects of an experiment that writes to `folder`, ready to train. Raises UserError for bad input.
+
+    keep_raw: the output is kept as a tensor, for the mean of an ensemble.
+    """
+    check_values(cfg)
+    check_machine(cfg)
+    cfg = measure_hole(cfg, photo).copy()
+    cfg.trainer.precision = choose_precision(cfg.trainer.precision, cfg.trainer.accelerator)
+    if cfg.threads is not None:
+        torch.set_num_threads(cfg.threads)
+    quiet()
+    pl.seed_everything(cfg.seed, verbose=False)
+    stopping = instantiate_group(cfg, "stopping")
+    held_out = None if stopping is None else stopping.hold_out(photo.work.mask)
+    data = SingleSample(*photo.work, held_out)
+    prior = build_prior(cfg, data.sample, guide)
+    writer = build_writer(cfg, photo, folder)
+    if not folder.resumes:  # else it is checked once it is known whether there is more to do
+        writer.output_file.check(photo.picture)
+    callbacks = build_callbacks(
+        cfg,
+        stopping,
+        writer=writer,
+        keep_raw=keep_raw,
+        seconds_before=0.0 if guide is None else guide.seconds,
+        coverage=None if cfg.callbacks.supervision is None else coverage_of(prior, data.sample),
+        configuration=to_yaml(cfg),
+        swept={} if folder.resumes else swept_overrides(),  # its checkpoint knows what the run started with
+    )
+    completed_steps = load_weights(prior, data.sample, folder) if folder.resumes else None
+    if completed_steps:
+        check_schedule(OmegaConf.load(folder.config), cfg.trainer.max_steps)
+    trainer = build_trainer(cfg, folder, callbacks, completed_steps)
+    return Experiment(prior, data, trainer, callbacks, cfg, writer, completed_steps)
+
+
+def build_prior(cfg: DictConfig, sample: Sample, guide: Guide | None) -> DeepImagePrior:
+    target, size = sample.target, sample.target.shape[-2:]
+    picture_input = instantiate_group(cfg, "input", size=size, target=target, mask=sample.loss_mask)
+    channels = {"in_channels": picture_input().shape[1], "out_channels": target.shape[1]}
+    model = instantiate_group(cfg, "model", size=size, **channels)
+    runs = instantiate_group(cfg, "fill")
+    prior = DeepImagePrior(
+        model,
+        picture_input,
+        loss=instantiate_group(cfg, "loss"),
+        optimizer=instantiate_group(cfg, "optimizer"),
+        penalty=instantiate_group(cfg, "penalty", target=target, mask=sample.loss_mask),
+        guide=None if guide is None else runs.guide(target, sample.mask, guide.colours),
+        scheduler=instantiate_group(cfg, "scheduler"),
+        average=instantiate_group(
+            cfg, "average", model=model, input=picture_input, target=target, max_steps=cfg.trainer.max_steps
+        ),
+        frozen=cfg.frozen,
+    )
+    check_output(prior, sample)
+    check_optimizer(prior)
+    return prior
+
+
+def build_writer(cfg: DictConfig, photo: Photo, folder: RunFolder) -> ResultWriter:
+    texture = instantiate_group(cfg, "texture", target=photo.work.target, mask=photo.work.mask)
+    return ResultWriter(photo, folder, OutputFile(**cfg.output), texture)
+
+
+def build_callbacks(cfg: DictConfig, stopping: pl.Callback | None, **ready: Any) -> list[pl.Callback]:
+    """The callbacks in their order, each with those of the `ready` objects that it takes."""
+    each = {name: instantiate_group(cfg, f"callbacks.{name}", **ready) for name in cfg.callbacks}
+    callbacks = [callback for callback in each.values() if callback is not None]
+    if stopping is not None:  # after what mends the weights that it may keep, before all that act on the last step
+        (guard,) = [callback for callback in callbacks if isinstance(callback, DivergenceGuard)]
+        callbacks.insert(callbacks.index(guard) + 1, stopping)
+    return callbacks
+
+
+def build_trainer(
+    cfg: DictConfig, folder: RunFolder, callbacks: list[pl.Callback], completed_steps: int | None
+) -> pl.Trainer:
+    # TensorBoard forgets the points after the checkpoint, which come again.
+    purge = {} if completed_steps is None else {"purge_step": completed_steps + 1 if completed_steps > 0 else 0}
+    logger = instantiate_group(cfg, "logger")(save_dir=folder.path, **purge)
+    logger.NAME_HPARAMS_FILE = "config.yaml"  # else it adds an empty hparams.yaml; this one is there already
+    return instantiate_group(
+        cfg,
+        "trainer",
+        logger=logger,
+        callbacks=callbacks,
+        plugins=[AtomicCheckpointIO()],
+        default_root_dir=folder.path,
+        devices=cfg.trainer.devices or 1,
+        benchmark=not cfg.trainer.deterministic,  # cuDNN tries its algorithms, since the size never changes
+        max_epochs=1,  # all steps are one epoch
+        enable_model_summary=False,
+    )
+
+
+def read_data(cfg: DictConfig) -> Photo:
+    """The photograph that `cfg.data` describes, opened here and nowhere else."""
+    return instantiate_group(cfg, "data")
+
+
+def measure_hole(cfg: DictConfig, photo: Photo) -> DictConfig:
+    """The configuration with the kind of the hole, where its options depend on it."""
+    if not needs_hole_kind(cfg):
+        return cfg
+    found = split_by_depth(photo.work.mask, cfg.large_from)
+    return with_hole_kind(cfg, max(found, key=lambda kind: found[kind].sum().item()))
+
+
+def instantiate_group(cfg: DictConfig, group: str, **ready: Any) -> Any:
+    """What `group` describes, with those of the `ready` objects that it takes; None where it is null.
+
+    Raises UserError for an option that it does not allow.
+    """
+    part = OmegaConf.select(cfg, group)
+    if part is None:
+        return None
+    try:
+        check_part(part, group)
+        return instantiate(part, _convert_="all", **accepted(part, ready))
+    except (InstantiationException, ImportError) as error:
+        said = " ".join(str(error.__cause__ or error).split())
+        raise UserError(said if f"{group}." in said else f"{group}: {said}") from error  # ours name the key already
+
+
+def check_part(part: DictConfig, group: str) -> None:
+    """Check the options of a part, and of the parts in it, against the annotations of what they build."""
+    values = OmegaConf.to_container(part, resolve=True)
+    assert isinstance(values, dict)
+    for name, value in values.items():
+        if isinstance(value, dict) and "_target_" in value:
+            check_part(part[name], f"{group}.{name}")
+    target = get_object(part["_target_"])
+    if target.__module__.startswith("dip."):
+        plain = {str(name): value for name, value in values.items() if not isinstance(value, dict)}
+        check_options(options_of(target), plain, group)
+
+
+def accepted(part: DictConfig, ready: dict[str, Any]) -> dict[str, Any]:
+    """Those of the `ready` objects that the part's constructor has a name for."""
+    if not ready:
+        return {}
+    parameters = inspect.signature(get_object(part["_target_"])).parameters
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
+        return ready
+    return {name: value for name, value in ready.items() if name in parameters}
+
+
+def load_weights(prior: DeepImagePrior, sample: Sample, folder: RunFolder) -> int:
+    """Load the checkpoint's weights; return its steps, 0 without one. Raises UserError for one of another run."""
+    path = folder.checkpoint
+    if not path.exists():
+        return 0
+    checkpoint = read_checkpoint(path)
+    if checkpoint["sample"] != fingerprint(sample):
+        raise UserError(f"{path} is of another picture or mask; give data.image and data.mask as they were")
+    try:
+        prior.load_state_dict(checkpoint["state_dict"])
+    except RuntimeError as error:
+        raise UserError(f"{path} does not fit the network: {shorten(str(error), 200)}") from error
+    return checkpoint["global_step"]
+
+
+def check_schedule(saved: Any, max_steps: int) -> None:
+    """Raise UserError where the learning rate of a longer run would rise again at the end."""
+    if OmegaConf.select(saved, "scheduler.T_max") == saved.trainer.max_steps < max_steps:
+        raise UserError(
+            f"trainer.max_steps={max_steps}, but the schedule of this run ends at step {saved.trainer.max_steps}, and "
+            "its rate would rise again from there; start a new run with more steps"
+        )
+
+
+def check_output(prior: DeepImagePrior, sample: Sample) -> None:
+    """Compute an output and its loss, so that parts that do not fit together are refused before anything starts."""
+    target = sample.target
+    try:
+        with torch.no_grad():
+            output = prior()
+    except (RuntimeError, AttributeError, TypeError) as error:
+        if out_of_memory(error):
+            raise
+        said = " ".join(str(error).split())
+        raise UserError(f"model: the network cannot draw a picture of {tuple(target.shape)}: {said}") from error
+    if output.shape != target.shape:
+        raise UserError(
+            f"model: the network draws {tuple(output.shape)} for a picture of {tuple(target.shape)}; "
+            "it must keep the size"
+        )
+    prior.loss(output, target, sample.mask)
+    if prior.penalty is not None:
+        prior.penalty(output)
+
+
+def check_optimizer(prior: DeepImagePrior) -> None:
+    """Build optimizer and schedule once, so that what they refuse is refused before anything starts."""
+    part = "optimizer"
+    try:
+        optimizer = prior.optimizer(prior.trained_parameters())
+        part = "scheduler"
+        if prior.scheduler is not None:
+            prior.scheduler(optimizer)
+    except (ValueError, TypeError, IndexError) as error:
+        raise UserError(f"{part}: {error}") from error
+
+
+def coverage_of(prior: DeepImagePrior, sample: Sample) -> Tensor:
+    """Where the network's input gets gradient from known pixels, at the picture's size: (1, 1, H, W), boolean."""
+    with torch.random.fork_rng(devices=[]):  # the input may draw noise
+        found = covered(prior.model, prior.input(), sample.mask)
+    return torch.nn.functional.interpolate(found.float(), size=sample.mask.shape[-2:]).bool()
+
+
+def check_machine(cfg: DictConfig) -> None:
+    here = [name for name, entry in AcceleratorRegistry.items() if entry["accelerator"].is_available()]
+    here += ["gpu"] if {"cuda", "mps"} & set(here) else []
+    if cfg.trainer.accelerator not in ("auto", *here):
+        raise UserError(f"trainer.accelerator={cfg.trainer.accelerator}, but this machine has {', '.join(here)}")
+
+
+def choose_precision(wanted: str, accelerator: str) -> str:
+    """`wanted`; for "auto" bfloat16 autocast where the hardware multiplies bfloat16 itself, float32 elsewhere."""
+    if wanted != "auto":
+        return wanted
+    if accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available():
+        native = torch.cuda.is_bf16_supported(including_emulation=False)
+    elif accelerator in ("auto", "gpu", "mps") and torch.backends.mps.is_available():
+        native = False
+    else:
+        native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return "bf16-mixed" if native else "32-true"
+
+
+def out_of_memory(error: Exception) -> bool:
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+
+
+def quiet() -> None:
+    """Silence what Lightning says in every run and what nobody can act on."""
+    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+    logging.raiseExceptions = False  # a full disk is reported once, not for each line of the log
+    for message in (
+        ".*does not have many workers",  # the one sample is in memory
+        ".*is smaller than the logging interval",  # of self.log, which nothing here calls
+        ".*your dataloader is not resumable",  # every step has the same sample
+        ".*callbacks used to create the checkpoint need to be provided",  # one may be left out
+        r".*treespec, LeafSpec",  # Lightning's own, with torch 2.13
+    ):
+        warnings.filterwarnings("ignore", message=message)

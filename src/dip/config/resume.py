@@ -1,0 +1,99 @@
+"""The configuration of a run that resumes."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
+
+from dip.config.compose import options, parse, with_hole_kind
+from dip.errors import UserError
+from dip.results.folder import RunFolder
+
+# The groups that a resumed run may change; all others make the training step, whose state the checkpoint holds.
+CHANGEABLE = ("trainer", "callbacks", "data", "logger", "output")
+# How and where a run is started; it is the same run.
+STARTED = {"resume", "threads", "objective", "trainer.devices"}
+
+
+def resumed_config(folder: RunFolder, given: DictConfig, overrides: Sequence[str]) -> DictConfig:
+    """The configuration that the run in `folder` started with, and the overrides given now, with values from `given`.
+
+    Raises UserError for a key that must stay as it is.
+    """
+    try:
+        saved = load_config(folder)
+        check_version(folder, saved, given)
+        OmegaConf.set_struct(saved, True)
+        for override in parse(overrides):
+            key = override.key_or_group
+            if key not in STARTED:
+                check_changeable(key)
+            group = key.rpartition(".")[0]
+            if group and OmegaConf.select(saved, group) is None:  # left out until now
+                OmegaConf.update(saved, group, OmegaConf.select(given, group))
+            if key != "resume":
+                OmegaConf.update(saved, key, OmegaConf.select(given, key))
+    except OmegaConfBaseException as error:
+        raise UserError(f"{folder.config}: {' '.join(str(error).split())}") from error
+    return saved
+
+
+def check_version(folder: RunFolder, saved: DictConfig, given: DictConfig) -> None:
+    """Raise UserError where a run was made before its options, or their places in the code, became what they are."""
+    if missing := given.keys() - saved.keys() - {"by_hole"}:
+        names = ", ".join(sorted(map(str, missing)))
+        raise UserError(f"{folder.config} is of another version, without {names}; start a new run")
+    theirs, ours = (OmegaConf.select(cfg, "callbacks.results._target_") for cfg in (saved, given))
+    if theirs != ours:
+        raise UserError(f"{folder.config} is of another version, with {theirs}; start a new run")
+
+
+def load_config(folder: RunFolder) -> DictConfig:
+    try:
+        saved = OmegaConf.load(folder.config)
+    except YAMLError as error:
+        raise UserError(f"{folder.config}: {' '.join(str(error).split())}") from error
+    assert isinstance(saved, DictConfig)
+    return saved
+
+
+def check_changeable(key: str) -> None:
+    group, _, within = key.partition(".")
+    if group not in CHANGEABLE or not within:
+        raise UserError(
+            f"{key} stays as it is in a resumed run; only keys of {', '.join(CHANGEABLE)} can change, "
+            "such as trainer.max_steps; start a new run for others"
+        )
+
+
+def same_config(folder: RunFolder, given: DictConfig) -> bool:
+    """Whether the run in `folder` started with just this configuration.
+
+    False where only changeable keys differ. Raises UserError for another key that differs.
+    """
+    saved = load_config(folder)
+    before, now = flatten(options(saved)), flatten(options(as_measured(given, saved)))
+    different = sorted(key for key in (before | now).keys() - STARTED if before.get(key) != now.get(key))
+    for key in different:
+        if key.partition(".")[0] not in CHANGEABLE:
+            raise UserError(
+                f"{key}={now.get(key)}, but the run in this folder has {key}={before.get(key)}; sweep into another"
+            )
+    return not different
+
+
+def as_measured(given: DictConfig, saved: DictConfig) -> DictConfig:
+    """The configuration with the kind of the hole that the run with the configuration `saved` has found."""
+    if given.get("hole_kind") != "auto":
+        return given
+    return with_hole_kind(given, saved.get("hole_kind"))
+
+
+def flatten(part: Any, prefix: str = "") -> dict[str, Any]:
+    """What every key holds, by its full name."""
+    if not isinstance(part, dict):
+        return {prefix: part}
+    within = (flatten(inner, f"{prefix}.{key}" if prefix else str(key)) for key, inner in part.items())
+    return {key: value for inner in within for key, value in inner.items()}

@@ -1,0 +1,245 @@
+"""Picture files of every format that Pillow reads: upright, in their own mode and depth, with their metadata."""
+
+import io
+import logging
+import os
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryFile
+from typing import Any
+
+import numpy as np
+from PIL import ExifTags, Image, ImageOps, PngImagePlugin, UnidentifiedImageError
+
+from dip.errors import UserError
+from dip.files import atomic_write
+
+log = logging.getLogger(__name__)
+
+# Pillow's modes, each with the one whose channels the network draws.
+DRAWN = {
+    **{"1": "L", "L": "L", "LA": "L", "I;16": "I;16", "I": "I", "F": "F"},
+    **{"P": "RGB", "RGB": "RGB", "RGBA": "RGB", "YCbCr": "RGB", "CMYK": "CMYK"},
+}
+# Other ways to hold the same pixels, each with the one of the above that it becomes.
+SAME = {"I;16B": "I;16", "I;16L": "I;16", "I;16N": "I;16", "La": "LA", "RGBa": "RGBA", "PA": "RGBA", "RGBX": "RGB"}
+# What Pillow is told for a format, so that no more is lost than must be.
+WRITTEN = {
+    "AVIF": {"quality": 95},
+    "JPEG": {"quality": 95, "subsampling": 0},
+    "WEBP": {"lossless": True, "exact": True},
+}
+LOSSY = ("AVIF", "JPEG")
+USUAL = {"PNG": ".png", "TIFF": ".tif", "WEBP": ".webp", "JPEG": ".jpg"}  # formats that a message proposes
+XMP = "XML:com.adobe.xmp"  # the text that holds it in a PNG
+ELSEWHERE = (XMP, "Raw profile type")  # texts of a PNG that are read as something else
+
+
+def open_picture(path: str | Path, key: str) -> Image.Image:
+    """The first picture in a file, upright, in a mode of DRAWN, with a transparent colour as alpha, metadata in `info`.
+
+    Raises UserError, which names the configuration `key`, for what is no picture, has NaN in it, or cannot be read.
+    """
+    path = ordinary_file(path, key)
+    try:
+        with ignored_warnings(), Image.open(path) as file:
+            warn_of_the_unread(file, f"{key}={path}")
+            picture = usual_mode(ImageOps.exif_transpose(file))
+            picture.info = metadata(file, picture)
+    except UnidentifiedImageError:
+        raise UserError(f"{key}={path} is not a picture that Pillow can read") from None
+    except Exception as error:  # decoders of broken files raise anything
+        said = " ".join(str(error).split()) or type(error).__name__
+        raise UserError(f"{key}={path} cannot be read: {said}") from None
+    if picture.mode not in DRAWN:
+        raise UserError(f"{key}={path} has the mode {picture.mode}; save it as one of {', '.join(DRAWN)}")
+    if picture.mode == "F" and not np.isfinite(np.array(picture)).all():
+        raise UserError(f"{key}={path} has values that are no numbers (NaN or infinite); give it a number everywhere")
+    if not holds_metadata(picture):
+        log.warning("%s=%s: its metadata is broken; the result goes without", key, path)
+        picture.info = {}
+    return picture
+
+
+def ordinary_file(path: str | Path, key: str) -> Path:
+    path = Path(path).expanduser()
+    if not os.path.exists(path):
+        raise UserError(f"{key}={path}: there is no such file")
+    if not os.path.isfile(path):
+        raise UserError(f"{key}={path} is {'a folder' if path.is_dir() else 'no ordinary file'}; give a picture file")
+    if path.stat().st_size == 0:
+        raise UserError(f"{key}={path} is an empty file")
+    return path
+
+
+@contextmanager
+def ignored_warnings() -> Iterator[None]:
+    """Pillow's, of odd metadata and of pictures half as large as it refuses, say nothing that a user can act on."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def warn_of_the_unread(file: Image.Image, name: str) -> None:
+    """Say what of a file, just opened, Pillow does not hand over."""
+    if file.mode in ("RGB", "RGBA") and any(";16" in str(tile) for tile in getattr(file, "tile", ())):
+        log.warning("%s has colours of 16 bits a channel, of which Pillow reads 8, and so has the result", name)
+    if (count := getattr(file, "n_frames", 1)) > 1 and file.format != "MPO":  # a camera's, with previews in it
+        log.warning("%s holds %d pictures, of which the first is taken", name, count)
+
+
+def usual_mode(picture: Image.Image) -> Image.Image:
+    """The same pixels in one of the modes of DRAWN, where there is one."""
+    if SAME.get(picture.mode) == "I;16":
+        return Image.fromarray(np.array(picture).astype(np.uint16))
+    if picture.has_transparency_data and picture.mode in ("1", "L", "P", "RGB"):
+        return picture.convert("LA" if DRAWN[picture.mode] == "L" else "RGBA")
+    return picture.convert(SAME[picture.mode]) if picture.mode in SAME else picture
+
+
+def metadata(file: Image.Image, picture: Image.Image) -> dict[Any, Any]:
+    """What of a file's metadata goes on into the result; `picture` is the same, upright."""
+    info = picture.info
+    kept: dict[Any, Any] = {name: info[name] for name in ("icc_profile", "dpi", "comment", "exif") if name in info}
+    if "exif" not in kept and (exif := file.getexif()):
+        kept["exif"] = descriptive(exif).tobytes()
+    if (xmp := info.get("xmp", info.get(XMP))) is not None:
+        kept["xmp"] = xmp.encode() if isinstance(xmp, str) else xmp
+    if texts := {name: text for name, text in getattr(file, "text", {}).items() if not name.startswith(ELSEWHERE)}:
+        kept["text"] = texts
+    return kept
+
+
+def descriptive(exif: Image.Exif) -> Image.Exif:
+    """What of EXIF speaks of the photograph, and not of how a file's pixels are laid out."""
+    kept = Image.Exif()
+    for name in ("ImageDescription", "Make", "Model", "Software", "DateTime", "Artist", "Copyright"):
+        if (tag := ExifTags.Base[name]) in exif:
+            kept[tag] = exif[tag]
+    for part in (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo):
+        if tags := exif.get_ifd(part):
+            kept[part] = dict(tags)
+    return kept
+
+
+def holds_metadata(picture: Image.Image) -> bool:
+    """Whether its metadata can be written, which what came from a broken file cannot."""
+    blank = Image.new("L", (1, 1))
+    blank.info = picture.info
+    try:
+        encoded(blank, "PNG")
+        encoded(blank, "TIFF")
+        return True
+    except Exception:  # encoders of broken values raise anything
+        return False
+
+
+def encoded(picture: Image.Image, format: str) -> bytes:
+    """The file of this format, with the picture's metadata as far as the format has a place for it."""
+    info = picture.info
+    options: dict[str, Any] = WRITTEN.get(format, {}) | {str(name): info[name] for name in info if name != "text"}
+    file = io.BytesIO()
+    with ignored_warnings():
+        if format == "PNG":
+            options["pnginfo"] = png_texts(info)
+        if format == "TIFF":
+            options["exif"] = tiff_tags(info)
+        picture.save(file, format, **options)
+    return file.getvalue()
+
+
+def png_texts(info: dict[Any, Any]) -> PngImagePlugin.PngInfo:
+    texts = PngImagePlugin.PngInfo()
+    for name, text in info.get("text", {}).items():
+        texts.add_itxt(name, text)
+    if "xmp" in info:
+        texts.add_itxt(XMP, info["xmp"].decode())
+    return texts
+
+
+def tiff_tags(info: dict[Any, Any]) -> bytes:
+    exif = Image.Exif()
+    exif.load(info.get("exif", b""))
+    exif = descriptive(exif)
+    if "xmp" in info:
+        exif[ExifTags.Base.XMLPacket] = info["xmp"]
+    return exif.tobytes()
+
+
+def file_format(path: Path) -> str:
+    """Pillow's name for the format that the file's ending stands for. Raises UserError for one it cannot write."""
+    Image.init()
+    format = Image.registered_extensions().get(path.suffix.lower())
+    if format not in Image.SAVE:
+        raise UserError(f"output.path={path}: Pillow writes no files of this ending; end it with .png, .tif or .jpg")
+    return format
+
+
+def holds(format: str, picture: Image.Image) -> bool:
+    """Whether a file of this format gives back what a picture of this mode has; a lossy one, its channels and depth."""
+    noise = picture.resize((24, 24))
+    bytes_a_colour = 256 if noise.mode != "P" else len(noise.getpalette() or ()) // 3
+    values = np.random.default_rng(0).integers(0, bytes_a_colour, len(noise.tobytes()), dtype=np.uint8)
+    noise.frombytes(values.tobytes())
+    noise.info = picture.info
+    try:
+        back = Image.open(io.BytesIO(encoded(noise, format)))
+        if format in LOSSY:
+            return back.mode in (noise.mode, DRAWN[noise.mode])
+        mode = "RGB" if noise.mode == "P" else noise.mode
+        return back.convert(mode).tobytes() == noise.convert(mode).tobytes()
+    except (OSError, ValueError, SystemError):
+        return False
+
+
+def fits(format: str, picture: Image.Image) -> bool:
+    """Whether a file of this format can be as large as the picture."""
+    blank = Image.new(picture.mode, picture.size)
+    if picture.mode == "P":
+        blank.putpalette(picture.getpalette() or ())
+    try:
+        with ignored_warnings():
+            return Image.open(io.BytesIO(encoded(blank, format))).size == picture.size
+    except Exception:  # encoders raise anything
+        return False
+
+
+def lossless_ending(picture: Image.Image) -> str:
+    """.png, or .tif for what no PNG holds: CMYK, YCbCr and more than 16 bits."""
+    return ".png" if holds("PNG", picture) else ".tif"
+
+
+def check_output(picture: Image.Image, path: Path, overwrite: bool) -> None:
+    """Raise UserError where `write` would fail, or replace a file against the user's will."""
+    if path.is_dir():
+        raise UserError(f"output.path={path} is a folder; give a file, such as {path / 'fixed.png'}")
+    if path.exists() and not overwrite:
+        raise UserError(f"output.path={path} is there already; give another name, or set output.overwrite=true")
+    if not holds(format := file_format(path), picture):
+        fit = ", ".join(ending for other, ending in USUAL.items() if holds(other, picture))
+        raise UserError(f"output.path={path}: {format} cannot hold this picture (mode {picture.mode}), but {fit} can")
+    if not fits(format, picture):
+        size = "{}x{}".format(*picture.size)
+        raise UserError(f"output.path={path}: {format} cannot hold a picture of {size}; end it with .png or .tif")
+    try:
+        with TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        raise UserError(f"output.path={path} cannot be written: {error.strerror}; give another folder") from None
+
+
+def write(picture: Image.Image, path: Path) -> Path:
+    """Write the picture with its metadata, in the format of the file's ending; return the path."""
+    content = encoded(picture, file_format(path))
+    with atomic_write(path) as file:
+        file.write(content)
+    return path
+
+
+def same_size(key: str, path: str | Path, picture: Image.Image, wanted: tuple[int, int], cure: str = "") -> None:
+    """Raise UserError where the picture of `path` has not the `wanted` width and height."""
+    if picture.size != wanted:
+        ours, theirs = ("{}x{}".format(*size) for size in (picture.size, wanted))
+        raise UserError(f"{key}={path} is {ours} but the image is {theirs}; give a file of the image's size{cure}")

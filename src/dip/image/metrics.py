@@ -1,0 +1,67 @@
+"""How near an output is to the truth over a region, a boolean (1, 1, H, W), or without a truth to its surroundings."""
+
+from statistics import fmean
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from scipy.stats import wasserstein_distance
+from skimage.restoration import inpaint_biharmonic
+from torch import Tensor
+from torchmetrics.functional.image import structural_similarity_index_measure
+
+from dip.image import holes
+
+RING = 16  # pixels, the least width of the known ring that the hole's texture is compared with
+VISIBLE = 1 / 255  # a gradient; surroundings with less of it on average are flat
+
+
+def psnr(output: Tensor, truth: Tensor, region: Tensor) -> float:
+    """Peak signal-to-noise ratio in dB over all channels of the region."""
+    # Only the output is clipped: in the hole the truth may be darker or brighter than all known pixels.
+    # Multiplied with the region, not picked out by it, which takes twenty times as long.
+    error = (output.float().clamp(0, 1) - truth.float()).square() * region
+    dtype = torch.float32 if error.device.type == "mps" else torch.float64  # which Apple's GPUs do not have
+    return -10 * (error.sum(dtype=dtype) / (region.sum() * truth.shape[1])).log10().item()
+
+
+def ssim(output: Tensor, truth: Tensor, region: Tensor) -> float:
+    """Mean over the region of the structural similarity map (Wang et al. 2004: Gaussian window, sigma 1.5)."""
+    _, similarity = structural_similarity_index_measure(
+        output.float().clamp(0, 1), truth.float(), data_range=1.0, return_full_image=True
+    )
+    return similarity[region.expand_as(truth)].mean().item()
+
+
+def texture_distance(picture: Tensor, mask: Tensor) -> float | None:
+    """How far the texture of the hole is from that of the known pixels around it: 0 is the same, about 1 a flat hole.
+
+    Wasserstein-1 distance between the gradients (differences of neighbours, in grey, without sign) within the hole and
+    within a ring as wide as the hole is deep, over the mean of those in the ring; the mean of full and half size.
+    None where no two neighbours are in the hole, or none in the ring. mask: (1, 1, H, W), 1 = known, 0 = hole.
+    """
+    picture, mask = picture.float().clamp(0, 1).cpu(), mask.cpu()
+    known, hole = mask == 1, mask == 0
+    ring = holes.surroundings(~known, known, RING)
+    pairs = [(gradients(picture, hole, scale), gradients(picture, ring, scale)) for scale in (1, 2)]
+    found = [
+        wasserstein_distance(inside, around) / max(around.mean(), VISIBLE)
+        for inside, around in pairs
+        if inside.size and around.size
+    ]
+    return float(fmean(found)) if found else None
+
+
+def gradients(picture: Tensor, region: Tensor, scale: int) -> np.ndarray:
+    """By how much neighbours differ that are both in the region, at 1/scale of the size, in grey."""
+    grey = F.avg_pool2d(picture.mean(dim=1, keepdim=True), scale)
+    within = F.avg_pool2d(region.float(), scale) == 1
+    steps = [grey.diff(dim=dim)[within.unfold(dim, 2, 1).all(dim=-1)] for dim in (2, 3)]
+    return torch.cat(steps).abs().numpy()
+
+
+def biharmonic(target: Tensor, mask: Tensor) -> Tensor:
+    """The classical baseline: scikit-image's biharmonic inpainting of the hole, (1, C, H, W) in [0, 1]."""
+    holes = mask[0, 0].cpu().numpy() == 0
+    filled = inpaint_biharmonic(target[0].permute(1, 2, 0).cpu().numpy(), holes, channel_axis=-1)
+    return torch.from_numpy(filled).permute(2, 0, 1)[None].float().clamp(0, 1).to(target.device)

@@ -1,0 +1,97 @@
+"""How the results of several jobs become one: parts are pasted, ensemble members averaged."""
+
+from collections.abc import Mapping
+from statistics import fmean
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dip.config.build import build_writer
+from dip.image import tensors
+from dip.prior.averages import deviation
+from dip.prior.sample import Sample, compare
+from dip.repair.plan import Job
+from dip.results.folder import RunFolder
+from dip.results.pictures import save_uncertainty
+from dip.results.result import OutputFile, Result
+
+Results = Mapping[str, Result]  # by the name of the job
+
+
+def join(job: Job, folder: RunFolder, results: Results, complete: bool, seconds_before: float = 0.0) -> Result:
+    """The result of a job from those of its children, as far as they have one; written to `folder`.
+
+    complete: all children are done. seconds_before: what the guide took.
+    """
+    if job.has_parts:
+        return paste(job, folder, results, complete)
+    return average(job, folder, results, complete, seconds_before)
+
+
+def paste(job: Job, folder: RunFolder, results: Results, complete: bool) -> Result:
+    """The photograph with what each part has repaired."""
+    if not any(result.metrics for result in results.values()):
+        return Result({}, None)
+    picture, found = job.photo.picture.copy(), {}
+    for part in job.children:
+        metrics, repaired = results[part.name][:2]
+        if repaired is not None and part.place is not None:
+            picture.paste(repaired, part.place.box[:2], part.place.pixels)
+            found[part.name] = {**metrics, "region": list(part.place.box)}
+    file = OutputFile(**job.cfg.output).write(picture, folder)
+    by = stopped_by(found) if complete else "interrupt"
+    metrics = {"stopped_by": by, **measure_whole(job, picture), "parts": found}
+    folder.write_metrics(metrics)
+    return Result(metrics, picture, file=file)
+
+
+def measure_whole(job: Job, picture: Any) -> dict[str, Any]:
+    """The measures of a picture that is pasted from parts, where the ground truth is known."""
+    photo = job.photo
+    if photo.truth is None:
+        return {}
+    found = compare(tensors.from_pil(picture.crop(photo.region), photo.levels), Sample(*photo.full))
+    return {"region": list(photo.region), **{key: found[key] for key in ("psnr_hole", "ssim_hole", "psnr_composite")}}
+
+
+def average(job: Job, folder: RunFolder, results: Results, complete: bool, seconds_before: float) -> Result:
+    """The mean of the outputs, with the texture that a hole gets."""
+    drawn = [result for result in results.values() if result.outputs is not None]
+    if not drawn:
+        return Result({}, None)
+    outputs = torch.cat([result.outputs for result in drawn if result.outputs is not None])
+    deviations = [result.deviations for result in drawn if result.deviations is not None]
+    save_uncertainty(deviation_of_all(outputs, deviations), folder.path)
+    members = {name: result.metrics for name, result in results.items() if result.metrics}
+    run = summary(members, complete, seconds_before)
+    result = build_writer(job.cfg, job.photo, folder).write(outputs.mean(dim=0, keepdim=True), run)
+    return result._replace(outputs=outputs)
+
+
+def deviation_of_all(outputs: Tensor, deviations: list[Tensor]) -> Tensor:
+    """The standard deviation over all that several runs have drawn, (1, 1, H, W), by the law of total variance.
+
+    outputs: (N, C, H, W), the result of each run; deviations: each (1, 1, H, W), of a run by itself, where it has one.
+    """
+    variance = deviation(outputs.var(dim=0, correction=0, keepdim=True)).square()
+    if deviations:
+        variance += torch.cat(deviations).square().mean(dim=0, keepdim=True)
+    return variance.sqrt()
+
+
+def summary(members: dict[str, Any], complete: bool, seconds_before: float) -> dict[str, Any]:
+    """What metrics.json holds of several runs as one; an incomplete ensemble counts as interrupted."""
+    each = list(members.values())
+    found: dict[str, Any] = {key: sum(member[key] for member in each) for key in ("steps", "seconds")}
+    found["seconds"] = round(seconds_before + found["seconds"], 2)
+    found["stopped_by"] = stopped_by(members) if complete else "interrupt"
+    for key in ("psnr_held_out", "psnr_held_out_biharmonic"):
+        if each and all(key in member for member in each):
+            found[key] = fmean(member[key] for member in each)
+    return {**found, "members": members}
+
+
+def stopped_by(runs: dict[str, Any]) -> str:
+    """What has stopped several runs, by the metrics of each."""
+    return ", ".join(sorted({run["stopped_by"] for run in runs.values()}))

@@ -1,0 +1,128 @@
+"""How a photograph becomes jobs: parts, ensemble members, and the short runs that guide a large hole."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import torch.nn.functional as F
+from omegaconf import DictConfig
+from PIL import Image
+
+from dip.config.build import instantiate_group, measure_hole
+from dip.config.compose import needs_hole_kind
+from dip.image.holes import Box, split_by_depth
+from dip.image.photo import Photo
+from dip.image.resize import reduce_mask, reduced_size
+from dip.prior.guide import ColourRuns
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where in the photograph a part lies, and what of it the part repairs."""
+
+    box: Box
+    pixels: Image.Image  # of mode "1" and the box's size
+
+
+@dataclass(frozen=True)
+class Job:
+    """A run, or the runs that its result is joined from; `name` is its folder's below that of its parent.
+
+    Children with a place are parts, which are pasted; children without one are ensemble members, which are averaged.
+    """
+
+    name: str
+    cfg: DictConfig
+    photo: Photo
+    children: tuple["Job", ...] = ()
+    guide: "Job | None" = None  # an ensemble on the reduced picture that finds the colours of large holes first
+    place: Place | None = None
+    is_member: bool = False
+
+    @property
+    def has_parts(self) -> bool:
+        return any(child.place is not None for child in self.children)
+
+    @property
+    def first_run(self) -> "Job":
+        """The first job that trains a network."""
+        return self.children[0].first_run if self.children else self
+
+
+def plan(cfg: DictConfig, photo: Photo) -> Job:
+    """The job that repairs a photograph: of one part, or of one for each distant region and each kind of hole."""
+    parts = list(find_parts(cfg, photo))
+    if len(parts) == 1:
+        return plan_part("", cfg, photo)
+    return Job("", cfg, photo, tuple(plan_place(name, cfg, photo, kind, place) for name, kind, place in parts))
+
+
+def find_parts(cfg: DictConfig, photo: Photo) -> Iterator[tuple[str, str, Place]]:
+    """The name of each part, the kind of its holes, and its place."""
+    regions = photo.regions or [photo.whole]
+    for number, box in enumerate(regions, 1):
+        kinds = kinds_of_holes(cfg, photo.cut(box))
+        for kind, pixels in kinds.items():
+            name = "_".join([f"region_{number}"] * (len(regions) > 1) + [kind] * (len(kinds) > 1))
+            yield name, kind, Place(box, pixels)
+
+
+def kinds_of_holes(cfg: DictConfig, part: Photo) -> dict[str, Image.Image]:
+    """The pixels of each kind of hole, by its depth at the size of the work; of one kind where none is measured."""
+    height, width = part.mask.shape[-2:]
+    reduced = reduce_mask(part.mask, reduced_size(height, width, part.max_side))
+    kinds = split_by_depth(reduced, cfg.large_from) if needs_hole_kind(cfg) else {cfg.hole_kind: reduced < 1}
+    found = {}
+    for kind, hole in kinds.items():
+        full = F.interpolate(hole.float(), size=(height, width), mode="nearest-exact").bool() & (part.mask < 1)
+        found[kind] = Image.fromarray(full[0, 0].numpy())
+    return found
+
+
+def plan_place(name: str, cfg: DictConfig, photo: Photo, kind: str, place: Place) -> Job:
+    own = cfg.copy()
+    own.output.path, own.hole_kind = None, kind
+    if place.box != photo.whole:
+        own.data.crop = list(place.box)
+    return plan_part(name, own, photo.cut(place.box), place)
+
+
+def plan_part(name: str, cfg: DictConfig, photo: Photo, place: Place | None = None) -> Job:
+    """One run, or an ensemble, for holes of one kind; whose colours are found first where they are large."""
+    cfg = measure_hole(cfg, photo)
+    runs: ColourRuns | None = instantiate_group(cfg, "fill")
+    guide = plan_guide(cfg, photo, runs) if runs is not None and runs.holes(photo.work.mask) else None
+    return Job(name, cfg, photo, plan_members(cfg, photo) if cfg.members > 1 else (), guide, place)
+
+
+def plan_members(cfg: DictConfig, photo: Photo) -> tuple[Job, ...]:
+    """Runs of other seeds, whose mean is the result."""
+    return tuple(plan_member(cfg, photo, number) for number in range(cfg.members))
+
+
+def plan_member(cfg: DictConfig, photo: Photo, number: int) -> Job:
+    own = cfg.copy()
+    own.members, own.output.path, own.texture = 1, None, None
+    own.seed = (cfg.seed * cfg.members + number) % 2**32  # no other seed has any of these
+    return Job(f"member_{number + 1}", own, photo, is_member=True)
+
+
+def plan_guide(cfg: DictConfig, photo: Photo, runs: ColourRuns) -> Job:
+    """The short runs that find the colours: without stop, texture or pictures on the way.
+
+    There are `fill.members` for each run that follows them. A network with a depth has a level less for each time that
+    the sides are halved, so that its receptive field covers as much of the picture.
+    """
+    own = cfg.copy()
+    own.members *= runs.members
+    own.fill, own.texture, own.stopping, own.resume, own.output.path = None, None, None, None, None
+    own.data.max_side = runs.max_side(photo.work.mask)
+    own.trainer.max_steps = max(round(runs.share * cfg.trainer.max_steps), 1)
+    if own.average is not None:
+        own.average.decay = runs.decay
+    if "depth" in own.model:
+        own.model.depth = max(cfg.model.depth - round(math.log2(runs.reduction)), 1)
+    for name in ("images", "animation", "supervision", "overview"):
+        own.callbacks[name] = None
+    small = replace(photo, max_side=own.data.max_side)
+    return Job("fill", own, small, plan_members(own, small))

@@ -1,0 +1,130 @@
+"""The folder of a run: what it holds, whether a run is complete there, and whether one resumes."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dip.errors import UserError
+from dip.files import write_text
+
+OUTPUTS = Path("outputs")
+PARTS = ("region_*", "thin", "large")  # the folders of parts
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """A folder that holds one run, or the folders of several."""
+
+    path: Path
+    resume: bool = False  # whether a run that is there goes on
+
+    def __truediv__(self, name: str) -> "RunFolder":
+        """The folder of a part or a member of this run."""
+        return RunFolder(self.path / name, self.resume)
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+    @property
+    def config(self) -> Path:
+        return self.path / "config.yaml"
+
+    @property
+    def checkpoint(self) -> Path:
+        return self.path / "checkpoints" / "last.ckpt"
+
+    @property
+    def raw_output(self) -> Path:
+        """The tensors of an ensemble member, for the mean."""
+        return self.path / "output.pt"
+
+    @property
+    def exists(self) -> bool:
+        """Whether a run has started here."""
+        return self.config.exists()
+
+    @property
+    def resumes(self) -> bool:
+        return self.resume and self.exists
+
+    @property
+    def metrics(self) -> dict[str, Any]:
+        """What metrics.json holds; {} without one."""
+        path = self.path / "metrics.json"
+        return json.loads(path.read_text()) if path.exists() else {}
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether a run has come to its end here; an interrupted or diverged one has not."""
+        return self.metrics.get("stopped_by", "interrupt") not in ("interrupt", "diverged")
+
+    def write_metrics(self, metrics: dict[str, Any]) -> None:
+        write_text(self.path / "metrics.json", json.dumps(metrics, indent=2) + "\n")
+
+    @contextmanager
+    def begin(self, configuration: str) -> Iterator[None]:
+        """Write config.yaml; put the old one back if the run is refused within."""
+        before = self.config.read_text() if self.exists else None
+        if metrics := self.metrics:  # which belong to the old configuration
+            self.write_metrics({**metrics, "stopped_by": "interrupt"})
+        write_text(self.config, configuration)
+        try:
+            yield
+        except UserError:
+            if before is not None:
+                write_text(self.config, before)
+            raise
+
+    def check_new(self) -> None:
+        """Raise UserError where a run is here already, unless it resumes."""
+        if self.exists and not self.resume:
+            raise UserError(
+                f"{self} holds a run already, whose results stay; resume={self} continues it, or give another "
+                "hydra.run.dir"
+            )
+
+    def check_parts(self, wanted: set[str]) -> None:
+        """Raise UserError where the run here has other parts, as with another data.crop."""
+        there = {path.parent.name for name in PARTS for path in self.path.glob(f"{name}/config.yaml")}
+        undivided = any((self.path / name).exists() for name in ("checkpoints", "output.png", "member_1", "fill"))
+        if there - wanted or (wanted and undivided):
+            raise UserError(f"the run in {self} has other parts; give data.image, data.mask and data.crop as they were")
+
+
+def find_run(resume: str | None, new: str) -> str:
+    """The folder that `resume` names, the newest run's for "latest", and `new` for None."""
+    if resume is None:
+        return new
+    if resume == "latest":
+        runs = [*OUTPUTS.glob("*/*/config.yaml"), *OUTPUTS.glob("*/*/*/config.yaml")]
+        latest = newest(runs, "there is no run in outputs/")
+        whole = latest.parent  # of a batch or of several parts, if it is a run as well
+        return str((whole if RunFolder(whole).exists else latest).resolve())
+    folder = Path(resume).expanduser()
+    if (folder / "multirun.yaml").is_file():
+        raise UserError(f"resume={resume} is a sweep; add -m")
+    if not RunFolder(folder).config.is_file():
+        raise UserError(f"resume={resume}: no run has started there, since there is no config.yaml; start a new one")
+    return str(folder.resolve())
+
+
+def find_sweep(resume: str) -> Path:
+    """The folder of the sweep that `resume` names, or of the newest one for "latest"."""
+    if resume == "latest":
+        sweeps = list(OUTPUTS.glob("*/*/multirun.yaml"))
+        return newest(sweeps, "there is no sweep in outputs/; without -m the newest run resumes").resolve()
+    folder = Path(resume).expanduser()
+    if not (folder / "multirun.yaml").is_file():
+        missing = "no sweep has started there, since there is no multirun.yaml"
+        raise UserError(f"resume={resume}: {missing}; start a new one")
+    return folder.resolve()
+
+
+def newest(files: list[Path], missing: str) -> Path:
+    """The folder of the file that was written last; raises UserError with `missing` where there is none."""
+    if not files:
+        raise UserError(f"resume=latest: {missing}")
+    return max(files, key=lambda path: path.stat().st_mtime_ns).parent

@@ -1,0 +1,168 @@
+"""Pictures of a run: in TensorBoard and as files; each callback owns one of them."""
+
+import logging
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import torch
+from annotated_types import Ge
+from PIL import Image, ImageDraw, ImageFont
+from pytorch_lightning import Callback, Trainer
+from pytorch_lightning.loggers import TensorBoardLogger
+from tensorboard.compat.proto.summary_pb2 import Summary  # pyright: ignore[reportAttributeAccessIssue]
+from torch import Tensor
+from torch.utils.tensorboard.writer import SummaryWriter
+
+from dip.files import atomic_write
+from dip.image.tensors import save_png, to_pil, visible
+from dip.options import checked
+from dip.prior.sample import Sample
+from dip.training.stopping import best_state
+
+log = logging.getLogger(__name__)
+ImageCount = Annotated[int, Ge(1), "callbacks.images=null writes none"]
+AnimationOption = Annotated[int, Ge(1), "callbacks.animation=null writes none"]
+
+
+def growing_steps(last: int, count: int) -> set[int]:
+    """About `count` of the steps 1 to `last`, both included, dense early, when the picture changes most.
+
+    >>> sorted(growing_steps(1000, 10))
+    [1, 2, 5, 10, 22, 46, 100, 215, 464, 1000]
+    """
+    return {round(last ** (i / max(count - 1, 1))) for i in range(count)} | {last}
+
+
+def show(trainer: Trainer, tag: str, picture: Tensor, step: int) -> None:
+    """Add a picture (1, C, H, W) to TensorBoard."""
+    for board in boards(trainer):
+        board.add_image(tag, visible(picture)[0], step)
+
+
+def boards(trainer: Trainer) -> list[SummaryWriter]:
+    """TensorBoard's writers of a run; none if it logs elsewhere."""
+    return [logger.experiment for logger in trainer.loggers if isinstance(logger, TensorBoardLogger)]
+
+
+@checked
+class Images(Callback):
+    """TensorBoard's pictures: the damaged one once, output and composite at about `count` growing steps."""
+
+    steps: set[int]  # known once training starts
+
+    def __init__(self, count: ImageCount):
+        self.count = count
+
+    def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
+        self.steps = growing_steps(trainer.max_steps, self.count)
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Sample, batch_idx: int) -> None:
+        step = trainer.global_step
+        if step not in self.steps and not trainer.should_stop:
+            return
+        show(trainer, "output", outputs["picture"], step)
+        show(trainer, "composite", batch.composite(outputs["picture"]), step)
+        if step == 1:
+            show(trainer, "masked", batch.target, step)
+
+
+@checked
+class Animation(Callback):
+    """training.gif: how the output forms, frame by frame; it pauses on the last one and repeats."""
+
+    steps: set[int]  # known once training starts
+
+    def __init__(
+        self,
+        count: AnimationOption,  # of frames, about
+        max_side: AnimationOption,  # of a frame, in pixels
+        frame_ms: AnimationOption,
+        last_ms: AnimationOption,
+    ):
+        self.count = count
+        self.max_side = max_side
+        self.frame_ms = frame_ms
+        self.last_ms = last_ms
+        self.frames: list[Image.Image] = []
+
+    def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
+        self.steps = growing_steps(trainer.max_steps, self.count)
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Sample, batch_idx: int) -> None:
+        if trainer.global_step in self.steps or trainer.should_stop:
+            frame = to_pil(outputs["picture"])
+            frame.thumbnail((self.max_side, self.max_side))
+            self.frames.append(frame)
+
+    def on_train_end(self, trainer: Trainer, pl_module: Any) -> None:
+        first, *others = self.frames
+        durations = [*[self.frame_ms] * len(others), self.last_ms]
+        with atomic_write(Path(trainer.default_root_dir, "training.gif")) as file:
+            first.save(file, "GIF", save_all=True, append_images=others, duration=durations, loop=0)
+        # TensorBoard plays the bytes of a GIF as a picture; its own videos need moviepy 1.
+        width, height = first.size
+        gif = Summary.Image(width=width, height=height, colorspace=3, encoded_image_string=file.getvalue())
+        summary = Summary(value=[Summary.Value(tag="animation", image=gif)])
+        for board in boards(trainer):
+            board._get_file_writer().add_summary(summary, trainer.global_step)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"frames": [torch.from_numpy(np.array(frame)) for frame in self.frames]}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.frames = [Image.fromarray(frame.numpy()) for frame in state_dict["frames"]]
+
+
+class CoverageMap(Callback):
+    """supervision.png, also in TensorBoard: the hole in grey, magenta outside the known pixels' receptive fields."""
+
+    def __init__(self, coverage: Tensor):
+        self.coverage = coverage  # (1, 1, H, W), boolean: where the network's input gets gradient from known pixels
+
+    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+        if trainer.global_step > 0:
+            return  # a run that resumes has written it before
+        sample = trainer.datamodule.sample
+        magenta = torch.tensor([1.0, 0.0, 1.0])[:, None, None]
+        hole = torch.where(self.coverage, 0.5, magenta)
+        picture = torch.where(sample.mask.bool(), visible(sample.target), hole)
+        save_png(to_pil(picture), Path(trainer.default_root_dir, "supervision.png"))
+        show(trainer, "supervision", picture, 0)
+
+
+class Uncertainty(Callback):
+    """uncertainty.png, also in TensorBoard: `DeepImagePrior.deviation`, if the run has one; the largest is white."""
+
+    def on_train_end(self, trainer: Trainer, pl_module: Any) -> None:
+        with best_state(trainer, pl_module):
+            deviation = pl_module.deviation()
+        if deviation is not None:
+            picture = save_uncertainty(deviation, Path(trainer.default_root_dir))
+            show(trainer, "uncertainty", picture, trainer.global_step)
+
+
+def save_uncertainty(deviation: Tensor, folder: Path) -> Tensor:
+    """Write a standard deviation (1, 1, H, W) as uncertainty.png, and return that picture; the largest is white."""
+    largest = deviation.max().item()
+    log.info("uncertainty.png: white is a standard deviation of %.4f; pixel values lie between 0 and 1", largest)
+    picture = deviation / max(largest, 1e-12)
+    save_png(to_pil(picture), folder / "uncertainty.png")
+    return picture
+
+
+def side_by_side(pictures: dict[str, Tensor]) -> Image.Image:
+    """One row of pictures (1, C, H, W) of the same size, each under its label."""
+    font = ImageFont.load_default(16)
+    gap, line = 8, 28
+    height, width = next(iter(pictures.values())).shape[-2:]
+    # A label is never cut, however narrow the picture.
+    columns = [max(width, int(font.getlength(label)) + 1) + gap for label in pictures]
+    sheet = Image.new("RGB", (sum(columns) + gap, height + line + gap), "white")
+    draw = ImageDraw.Draw(sheet)
+    left = gap
+    for (label, picture), column in zip(pictures.items(), columns, strict=True):
+        draw.text((left, 4), label, fill="black", font=font)
+        sheet.paste(to_pil(picture), (left, line))
+        left += column
+    return sheet

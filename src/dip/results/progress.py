@@ -1,0 +1,60 @@
+"""Progress: loss and PSNR while a run trains."""
+
+import logging
+import sys
+from typing import Annotated, Any
+
+from annotated_types import Ge
+from pytorch_lightning import Trainer
+from pytorch_lightning.callbacks import TQDMProgressBar
+from pytorch_lightning.callbacks.progress.tqdm_progress import Tqdm
+
+from dip.options import checked
+from dip.prior.sample import Sample, measure
+
+log = logging.getLogger(__name__)
+
+
+@checked
+class Progress(TQDMProgressBar):
+    """Loss and PSNR in the progress bar, or in about 20 lines of the log without a terminal, and in TensorBoard."""
+
+    def __init__(self, every_steps: Annotated[int, Ge(1)]):
+        super().__init__(refresh_rate=every_steps)
+        self.every_steps = every_steps
+        self.latest: dict[str, float] = {}
+        if not sys.stdout.isatty():
+            self.disable()
+
+    def init_train_tqdm(self) -> Tqdm:
+        """Lightning's own bar, but over the steps of the run, from the one that it resumes at."""
+        return Tqdm(
+            desc="Repairing",
+            total=self.trainer.max_steps,
+            initial=self.trainer.global_step,
+            position=2 * self.process_position,
+            disable=self.is_disabled,
+            leave=True,
+            dynamic_ncols=True,
+            file=sys.stdout,
+            smoothing=0,
+            bar_format=self.BAR_FORMAT,
+        )
+
+    def on_train_epoch_start(self, trainer: Trainer, *args: Any) -> None:
+        """Do nothing: Lightning would reset the bar, but all steps are one epoch."""
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Sample, batch_idx: int) -> None:
+        step, last = trainer.global_step, trainer.max_steps
+        if step % self.every_steps == 0 or step in (1, last) or trainer.should_stop:
+            self.latest = {"loss": outputs["loss"].item(), **measure(outputs["picture"], batch)}
+            for logger in trainer.loggers:
+                logger.log_metrics(self.latest, step=step)
+            if self.is_disabled and (step == last or step % max(last // 20, 1) < self.every_steps):
+                shown = self.get_metrics(trainer, pl_module)
+                log.info("step %d of %d: %s", step, last, "  ".join(f"{name} {text}" for name, text in shown.items()))
+        super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
+
+    def get_metrics(self, trainer: Trainer, pl_module: Any) -> dict[str, Any]:
+        """What the bar shows, as text."""
+        return {name: f"{value:.5f}" if name == "loss" else f"{value:.1f} dB" for name, value in self.latest.items()}

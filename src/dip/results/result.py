@@ -1,0 +1,172 @@
+"""A run's result: the repaired picture, the pictures beside it, and metrics.json."""
+
+import logging
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from PIL import Image
+from pytorch_lightning import Callback, Trainer
+from torch import Tensor
+
+from dip.files import atomic_write
+from dip.image import formats, tensors
+from dip.image.metrics import biharmonic, texture_distance
+from dip.image.photo import Photo
+from dip.prior.sample import Sample, compare, compare_texture, measure
+from dip.results.folder import RunFolder
+from dip.results.pictures import side_by_side
+from dip.results.texture import Quilting
+from dip.training.stopping import best_state, rules, stopped_by
+
+log = logging.getLogger(__name__)
+LABELS = {"composite": "inpainted", "biharmonic": "biharmonic (baseline)", "before_texture": "before texture"}
+
+
+class Result(NamedTuple):
+    metrics: dict[str, Any]  # as in metrics.json; {} where there is no result yet
+    picture: Image.Image | None  # the whole photograph, repaired
+    outputs: Tensor | None = None  # (N, C, h, w), the raw output of each ensemble member
+    deviations: Tensor | None = None  # (N, 1, h, w), the standard deviation of each
+    file: Path | None = None  # where the picture is
+
+
+def load_result(folder: RunFolder) -> Result:
+    """The result of an earlier run in the folder, as far as there is one."""
+    raw = torch.load(folder.raw_output, weights_only=True) if folder.raw_output.exists() else {}
+    file = next(folder.path.glob("inpainted.*"), None)
+    picture = None if file is None else formats.open_picture(file, "resume")
+    return Result(folder.metrics, picture, raw.get("output"), raw.get("deviation"), file)
+
+
+@dataclass(frozen=True)
+class OutputFile:
+    """Where the user wants the repaired picture too; a file that is there is replaced only with `overwrite`."""
+
+    path: str | None
+    overwrite: bool
+
+    @property
+    def wanted(self) -> Path | None:
+        return None if self.path is None else Path(self.path).expanduser()
+
+    def check(self, picture: Image.Image) -> None:
+        """Raise UserError where the picture could not be written."""
+        if self.wanted is not None:
+            formats.check_output(picture, self.wanted, self.overwrite)
+
+    def write(self, picture: Image.Image, folder: RunFolder) -> Path:
+        """Write the picture into the run's folder and where the user wants it; return the latter if there is one."""
+        file = formats.write(picture, folder.path / f"inpainted{formats.lossless_ending(picture)}")
+        if self.wanted is None:
+            return file
+        if self.wanted.exists() and not self.overwrite:
+            log.error("output.path=%s exists since the run started, and stays; the result is %s", self.wanted, file)
+            return file
+        return formats.write(picture, self.wanted)
+
+
+class ResultWriter:
+    """Turns an output of the network into all files of a result."""
+
+    # No dataclass: Hydra, which hands it to `Results`, would make a dictionary of one.
+    def __init__(self, photo: Photo, folder: RunFolder, output_file: OutputFile, texture: Quilting | None):
+        self.photo = photo
+        self.folder = folder
+        self.output_file = output_file
+        self.texture = texture  # gives a large hole in the output its details
+
+    def write(self, output: Tensor, run: dict[str, Any]) -> Result:
+        """output: (1, C, h, w), at the size of the work; run: what is known of how it was reached."""
+        smooth, started = None, time.monotonic()
+        if self.texture is not None and self.texture.holes:
+            count = len(self.texture.holes)
+            said = "1 hole lies" if count == 1 else f"{count} holes lie"
+            log.info("%s in an even texture and gets its details; before_texture.png is without them.", said)
+            smooth, output = output, self.texture(output)
+            run = {**run, "seconds": round(run["seconds"] + time.monotonic() - started, 2)}
+        pictures, full = self.pictures(output, smooth), self.photo.enlarge(output)
+        picture = self.photo.paste(full)
+        file = self.output_file.write(picture, self.folder)
+        metrics = {**run, "region": list(self.photo.region), "drawn_at": list(reversed(output.shape[-2:]))}
+        metrics |= self.measures(full, pictures)
+        for name, shown in pictures.items():
+            tensors.save_png(tensors.to_pil(shown), self.folder.path / f"{name}.png")
+        row = {LABELS.get(name, name): shown for name, shown in pictures.items()}
+        tensors.save_png(side_by_side(row), self.folder.path / "comparison.png")
+        self.folder.write_metrics(metrics)
+        return Result(metrics, picture, file=file)
+
+    def pictures(self, output: Tensor, smooth: Tensor | None) -> dict[str, Tensor]:
+        """The pictures beside the result, at the size of the work; smooth: the output before it got any texture."""
+        sample = Sample(*self.photo.work)
+        found = {"masked": sample.target, "output": output, "composite": sample.composite(output)}
+        if smooth is not None:
+            found["before_texture"] = smooth
+        if sample.truth is not None:
+            found |= {"biharmonic": biharmonic(sample.target, sample.mask), "truth": sample.truth}
+        return found
+
+    def measures(self, full: Tensor, pictures: dict[str, Tensor]) -> dict[str, Any]:
+        """All measures at the region's full size, at which the output is `full`."""
+        sample = Sample(*self.photo.full)
+        found: dict[str, Any] = {"texture_distance": texture_distance(sample.composite(full), sample.mask)}
+        found |= measure(full, sample)
+        if sample.truth is not None:
+            found |= compare(full, sample)
+            for key, name in (("baseline", "biharmonic"), ("before_texture", "before_texture")):
+                if name in pictures:
+                    found[key] = compare_texture(self.photo.enlarge(pictures[name]), sample)
+        return found
+
+
+class Results(Callback):
+    """Writes the result at the end of a run: of the state that its rule has kept, and without the input's noise."""
+
+    result: Result  # once the run has ended
+
+    def __init__(
+        self,
+        writer: ResultWriter,
+        keep_raw: bool,  # the output is kept as a tensor too, for the mean of an ensemble
+        seconds_before: float,  # what the guide took
+    ):
+        self.writer = writer
+        self.keep_raw = keep_raw
+        self.seconds_before = seconds_before
+
+    def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
+        self.started = time.monotonic() - self.seconds_before
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Sample, batch_idx: int) -> None:
+        self.loss = outputs["loss"]
+
+    def on_train_end(self, trainer: Trainer, pl_module: Any) -> None:
+        seconds = time.monotonic() - self.started
+        with best_state(trainer, pl_module), trainer.precision_plugin.forward_context():
+            output, deviation = pl_module.predict().float().cpu(), pl_module.deviation()
+        deviation = None if deviation is None else deviation.cpu()
+        if self.keep_raw:
+            raw = {"output": output} | ({} if deviation is None else {"deviation": deviation})
+            with atomic_write(self.writer.folder.raw_output) as file:
+                torch.save(raw, file)
+        run: dict[str, Any] = {
+            "steps": trainer.global_step,
+            "seconds": round(seconds, 2),
+            "stopped_by": stopped_by(trainer),
+            "loss": self.loss.item(),
+        }
+        for rule in rules(trainer):
+            run |= rule.metrics()
+        result = self.writer.write(output, run)
+        # An ensemble needs no more of its members, whose pictures may be large.
+        picture = None if self.keep_raw else result.picture
+        self.result = result._replace(picture=picture, outputs=output, deviations=deviation)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"seconds": time.monotonic() - self.started}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.seconds_before = state_dict["seconds"]

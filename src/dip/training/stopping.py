@@ -1,0 +1,255 @@
+"""Early stopping: when a run has reached its best state, and that state. No rule sees the ground truth."""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from statistics import fmean
+from typing import Annotated, Any
+
+import torch
+from annotated_types import Ge, Gt, Le, Lt
+from pytorch_lightning import LightningModule, Trainer
+from torch import Tensor
+from torch.nn.utils import get_total_norm
+
+from dip.errors import UserError
+from dip.image.metrics import biharmonic, psnr
+from dip.options import checked
+from dip.prior.sample import Sample
+from dip.training.holdout import choose_pixels
+from dip.training.rollback import DivergenceGuard
+from dip.training.state import StatefulCallback, copy_state
+
+log = logging.getLogger(__name__)
+EverySteps = Annotated[int, Ge(1)]
+Patience = Annotated[int, Ge(1), "null never stops early"] | None
+MinGain = Annotated[float, Ge(0)]
+Decay = Annotated[float, Gt(0), Lt(1)]  # by what factor the weight of a picture falls with each later one
+
+
+@checked
+class Stopping(StatefulCallback):
+    """Stops a run `patience_steps` after its best state, by the score of every `every_steps`-th step; higher is better.
+
+    A gain of `min_gain` or less does not count, since a score that creeps on says little of the hole. Without
+    `patience_steps` the run does all its steps and keeps the last state.
+    """
+
+    name: str  # in metrics.json, as what stopped the run
+    tag: str  # of the score in TensorBoard
+    saved = ("ends_at", "best", "best_step", "best_score")
+
+    def __init__(self, every_steps: EverySteps, patience_steps: Patience, min_gain: MinGain):
+        if patience_steps is not None and patience_steps < every_steps:
+            raise UserError(
+                f"stopping.patience_steps={patience_steps}, but it must be at least the steps between two scores, "
+                f"stopping.every_steps={every_steps}"
+            )
+        self.every_steps = every_steps
+        self.patience_steps = patience_steps
+        self.min_gain = min_gain
+        self.ends_at: int | None = None  # the run's last step, once it is known
+        self.best: dict[str, Tensor] | None = None  # the state that is kept
+        self.best_step = 0
+        self.best_score = float("-inf")
+
+    def hold_out(self, mask: Tensor) -> Tensor | None:
+        """The known pixels that the loss must not see: (1, 1, H, W), boolean; None for none."""
+        return None
+
+    def score(self, picture: Tensor, batch: Sample) -> float | None:
+        """The score of a step's picture (1, C, H, W); None while there is none."""
+        raise NotImplementedError
+
+    @torch.no_grad()
+    def on_train_batch_end(self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Sample, batch_idx: int) -> None:
+        step, picture = trainer.global_step, outputs["picture"]
+        is_due = self.ends_at is None and step % self.every_steps == 0
+        # Output and weights, by the norm of them all, so that a GPU is waited for once.
+        if is_due and get_total_norm([picture, *pl_module.parameters()]).isfinite():
+            score = self.score(picture, batch)
+            if score is not None:
+                for logger in trainer.loggers:
+                    logger.log_metrics({self.tag: score}, step=step)
+                if self.record(score, step):
+                    self.best = copy_state(pl_module, self.best)
+                if self.is_out_of_patience(step):
+                    self.end(trainer, pl_module)
+        if self.is_over(step):
+            trainer.should_stop = True
+
+    def is_over(self, step: int) -> bool:
+        return self.ends_at is not None and step >= self.ends_at
+
+    def record(self, score: float, step: int) -> bool:
+        """Record the score of a step; whether its state is the one to keep."""
+        if self.patience_steps is not None and score <= self.best_score + self.min_gain:
+            return False
+        self.best_step, self.best_score = step, score
+        return True
+
+    def is_out_of_patience(self, step: int) -> bool:
+        return self.patience_steps is not None and step - self.best_step >= self.patience_steps
+
+    def end(self, trainer: Trainer, pl_module: Any) -> None:
+        """Set the run's last step, now that the score no longer rises."""
+        log.info("step %d: %s ends the run; its best step was %d", trainer.global_step, self.name, self.best_step)
+        self.ends_at = trainer.global_step
+
+    def metrics(self) -> dict[str, Any]:
+        """The rule's part of metrics.json; empty if the run ended before the first score."""
+        return {"best_step": self.best_step} if self.best_score > float("-inf") else {}
+
+
+@checked
+class HeldOut(Stopping):
+    """Stops by the PSNR, in dB, of known pixels that the loss does not see and that lie as the hole does.
+
+    At the end the run restores its best state and trains on all known pixels for `refit_share` of `max_steps`.
+    """
+
+    name = "held_out"
+    tag = "psnr_held_out"
+    saved = (*Stopping.saved, "refit_from", "biharmonic")
+
+    def __init__(
+        self,
+        share: Annotated[float, Gt(0), Le(0.5)],  # of the known pixels that is held out
+        seed: Annotated[int, Ge(0)],  # for their places
+        refit_share: Annotated[float, Ge(0), Lt(1)],
+        every_steps: EverySteps,
+        patience_steps: Patience,
+        min_gain: MinGain,
+    ):
+        super().__init__(every_steps, patience_steps, min_gain)
+        self.share = share
+        self.seed = seed
+        self.refit_share = refit_share
+        self.refit_steps = 0  # known once training starts
+        self.refit_from: int | None = None
+        self.biharmonic = float("nan")  # the score of biharmonic inpainting on the same pixels
+
+    def hold_out(self, mask: Tensor) -> Tensor:
+        return choose_pixels(mask, self.share, self.seed)
+
+    def score(self, picture: Tensor, batch: Sample) -> float | None:
+        return None if batch.held_out is None else psnr(picture, batch.target, batch.held_out)
+
+    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+        self.refit_steps = round(self.refit_share * trainer.max_steps)
+        sample: Sample = trainer.datamodule.sample
+        if sample.held_out is not None and trainer.global_step == 0:
+            smooth = biharmonic(sample.target * sample.loss_mask, sample.loss_mask)
+            self.biharmonic = psnr(smooth, sample.target, sample.held_out)
+        if self.refit_from is not None:
+            trainer.datamodule.hold_out(None)
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Sample, batch_idx: int) -> None:
+        super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
+        if self.refit_from is None and trainer.global_step == trainer.max_steps - self.refit_steps:
+            self.refit(trainer, pl_module)
+
+    def end(self, trainer: Trainer, pl_module: Any) -> None:
+        super().end(trainer, pl_module)
+        self.ends_at = min(trainer.global_step + self.refit_steps, trainer.max_steps)
+        self.refit(trainer, pl_module)
+
+    def refit(self, trainer: Any, pl_module: Any) -> None:
+        """Restore the best state and show the loss all known pixels."""
+        if self.refit_steps == 0:
+            return
+        self.refit_from = trainer.global_step
+        if self.best is not None:
+            pl_module.load_state_dict(self.best)
+        self.best = None  # from now on the last state is the best
+        trainer.datamodule.hold_out(None)
+
+    def metrics(self) -> dict[str, Any]:
+        found = super().metrics()
+        if found:
+            found |= {"psnr_held_out": self.best_score, "psnr_held_out_biharmonic": self.biharmonic}
+        return found
+
+
+@checked
+class WindowVariance(Stopping):
+    """Stops by the negative variance of the pictures of the last `window_steps` (ES-WMV, arXiv:2112.06074)."""
+
+    name = tag = "window_variance"
+    saved = (*Stopping.saved, "pictures")
+
+    def __init__(
+        self, window_steps: Annotated[int, Ge(2)], every_steps: EverySteps, patience_steps: Patience, min_gain: MinGain
+    ):
+        super().__init__(every_steps, patience_steps, min_gain)
+        if window_steps < 2 * every_steps:
+            raise UserError(
+                f"stopping.window_steps={window_steps}, but it must hold two pictures, which are "
+                f"stopping.every_steps={every_steps} apart"
+            )
+        self.window = window_steps // every_steps
+        self.pictures: list[Tensor] = []
+
+    def score(self, picture: Tensor, batch: Sample) -> float | None:
+        self.pictures = [*self.pictures, picture.clone()][-self.window :]
+        if len(self.pictures) < self.window:
+            return None
+        mean = torch.cat(self.pictures).mean(dim=0, keepdim=True)
+        # Picture by picture, which takes a fraction of the time of Tensor.var over all of them.
+        return -fmean((each - mean).square().mean().item() for each in self.pictures)
+
+
+@checked
+class MovingVariance(Stopping):
+    """Stops by the negative moving variance of the pictures (ES-EMV, Wang et al., arXiv:2112.06074)."""
+
+    name = tag = "moving_variance"
+    saved = (*Stopping.saved, "mean", "variance", "seen")
+
+    def __init__(self, decay: Decay, every_steps: EverySteps, patience_steps: Patience, min_gain: MinGain):
+        super().__init__(every_steps, patience_steps, min_gain)
+        self.decay = decay
+        self.mean: Tensor | None = None
+        self.variance = 0.0
+        self.seen = 0
+
+    def score(self, picture: Tensor, batch: Sample) -> float | None:
+        self.seen += 1
+        if self.mean is None:
+            self.mean = picture.clone()
+            return None
+        difference = picture - self.mean
+        self.mean += (1 - self.decay) * difference
+        self.variance = self.decay * (self.variance + (1 - self.decay) * difference.square().mean().item())
+        # The variance starts at 0, which does not mean that the pictures are steady.
+        return None if self.seen < 1 / (1 - self.decay) else -self.variance
+
+
+def rules(trainer: Any) -> list[Stopping]:
+    """The early stopping rules of a run; none or one."""
+    return [callback for callback in trainer.callbacks if isinstance(callback, Stopping)]
+
+
+def stopped_by(trainer: Any) -> str:
+    """What ended the run: "diverged", the name of a rule, "max_steps", or "interrupt", after which it can resume."""
+    if any(isinstance(callback, DivergenceGuard) and callback.diverged for callback in trainer.callbacks):
+        return "diverged"
+    for rule in rules(trainer):
+        if rule.is_over(trainer.global_step):
+            return rule.name
+    return "max_steps" if trainer.global_step == trainer.max_steps else "interrupt"
+
+
+@contextmanager
+def best_state(trainer: Trainer, module: LightningModule) -> Iterator[None]:
+    """Put the module, within the block, into the state that the run's rule has kept, if there is one."""
+    best = next((rule.best for rule in rules(trainer)), None)
+    if best is None:
+        yield
+        return
+    last = copy_state(module)
+    module.load_state_dict(best)
+    try:
+        yield
+    finally:
+        module.load_state_dict(last)

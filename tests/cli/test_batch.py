@@ -1,0 +1,218 @@
+import os
+import shutil
+import signal
+
+import numpy as np
+import pytest
+from omegaconf import OmegaConf
+from PIL import Image
+
+from dip.cli import batch
+from dip.cli.batch import repair_all
+from dip.errors import Interrupted, UserError
+from dip.results.folder import RunFolder
+from dip.training.interruption import Interruption
+
+
+def touch(folder, *names):
+    for name in names:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    return folder
+
+
+def found(image, mask=None, truth=None):
+    paths = (None if path is None else str(path) for path in (image, mask, truth))
+    return [
+        (files.name, *(path and os.path.basename(path) for path in files[2:])) for files in batch.find_pictures(*paths)
+    ]
+
+
+def test_a_folder_or_a_pattern_is_several_and_a_file_is_not(tmp_path):
+    touch(tmp_path, "a.png", "[b].png")
+    assert batch.is_several(str(tmp_path))
+    assert batch.is_several(f"{tmp_path}/*.png")
+    assert not batch.is_several(f"{tmp_path}/a.png")
+    assert not batch.is_several(f"{tmp_path}/[b].png")  # there is such a file
+    assert not batch.is_several(None)
+
+
+def test_masks_and_truths_are_found_by_name(tmp_path):
+    touch(
+        tmp_path, "in/b.jpg", "in/a.PNG", "in/notes.txt", "in/.hidden.png", "masks/a.png", "masks/b_mask.tif", "t/b.png"
+    )
+    assert found(tmp_path / "in", tmp_path / "masks") == [("a.PNG", "a.png", None), ("b.jpg", "b_mask.tif", None)]
+    assert found(f"{tmp_path}/in/b*", f"{tmp_path}/masks/*", tmp_path / "t") == [("b.jpg", "b_mask.tif", "b.png")]
+
+
+def test_pictures_and_masks_may_share_a_folder(tmp_path):
+    touch(tmp_path, "a.jpg", "a_mask.png", "b.jpg", "b_mask.png", "b_truth.png")
+    pairs = [("a.jpg", "a_mask.png"), ("b.jpg", "b_mask.png")]
+    assert [files[:2] for files in found(tmp_path, tmp_path, tmp_path)] == pairs
+
+
+def test_two_files_that_would_be_each_other_s_mask_are_refused(tmp_path):
+    touch(tmp_path, "a.jpg", "a.png", "b.jpg", "b_mask.png")
+    with pytest.raises(UserError, match=r"either of .*/a\.jpg and .*/a\.png would be the other's mask or truth"):
+        found(tmp_path, tmp_path)
+    assert found(f"{tmp_path}/*.jpg", f"{tmp_path}/*.png") == [
+        ("a.jpg", "a.png", None),
+        ("b.jpg", "b_mask.png", None),
+    ]
+
+
+def test_one_mask_can_be_everybody_s(tmp_path):
+    touch(tmp_path, "in/a.png", "in/b.png", "mask.png")
+    assert found(tmp_path / "in", tmp_path / "mask.png") == [("a.png", "mask.png", None), ("b.png", "mask.png", None)]
+    shutil.move(tmp_path / "mask.png", tmp_path / "in")
+    assert [name for name, *_ in found(tmp_path / "in", tmp_path / "in" / "mask.png")] == ["a.png", "b.png"]
+    touch(tmp_path, "in/truth.png")
+    pair = (tmp_path / "in" / "mask.png", tmp_path / "in" / "truth.png")
+    assert [name for name, *_ in found(tmp_path / "in", *pair)] == ["a.png", "b.png"]
+
+
+def test_a_missing_mask_is_named(tmp_path):
+    touch(tmp_path, "in/a.png", "masks/b.png")
+    (files,) = batch.find_pictures(str(tmp_path / "in"), str(tmp_path / "masks"), None)
+    assert files.mask == f"{tmp_path}/masks/a.*"
+    (files,) = batch.find_pictures(str(tmp_path / "in"), f"{tmp_path}/masks/*.png", None)
+    assert files.mask == f"{tmp_path}/masks/a.*"
+
+
+def test_names_are_paths_below_the_common_folder(tmp_path):
+    touch(tmp_path, "x/a.png", "y/a.png")
+    assert [name for name, *_ in found(f"{tmp_path}/**/*.png")] == ["x/a.png", "y/a.png"]
+
+
+def test_a_folder_without_pictures_is_refused(tmp_path):
+    touch(tmp_path, "notes.txt")
+    for path in (str(tmp_path), f"{tmp_path}/*.jpg"):
+        with pytest.raises(UserError, match="holds no picture; give a folder or a pattern with pictures in it"):
+            batch.find_pictures(path, None, None)
+
+
+def test_six_pictures_one_of_them_broken(command, tiny, tmp_path, photograph, mask):
+    # The first call repairs five and says what is wrong with one; the second repeats nothing, or what has changed.
+    (tmp_path / "in").mkdir()
+    for number in range(6):
+        shutil.copy(photograph, tmp_path / "in" / f"{number}.png")
+    (tmp_path / "in" / "3.png").write_bytes(photograph.read_bytes()[:500])
+    arguments = [*tiny, "trainer.max_steps=1", "data.image=in", f"data.mask={mask}", "output.path=out/*.webp"]
+
+    result = command(*arguments)
+    assert result.returncode == 2
+    errors = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 2
+    assert "data.image=in/3.png cannot be read: " in errors[0]
+    assert errors[1] == "error: 1 of 6 pictures are not repaired: 3.png"
+    assert "Traceback" not in result.stderr
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "0.webp",
+        "1.webp",
+        "2.webp",
+        "4.webp",
+        "5.webp",
+    ]
+    before, after = np.array(Image.open(photograph)), np.array(Image.open(tmp_path / "out" / "5.webp"))
+    assert not np.array_equal(before[8:16, 20:30], after[8:16, 20:30])
+    before[8:16, 20:30] = after[8:16, 20:30]
+    assert np.array_equal(before, after)
+
+    (tmp_path / "in" / "4.png").touch()  # newer than its result
+    (tmp_path / "out" / "4.webp").unlink()
+    result = command(*arguments)
+    assert result.returncode == 2
+    assert result.stderr.count("it is repaired already, in ") == 4
+    assert len(list(tmp_path.glob("outputs/in/*/*/metrics.json"))) == 6
+    assert "picture 6 of 6: in/5.png" in result.stderr
+
+    result = command(*arguments, "seed=1", "output.path=null", "data.image='in/[01].png'")
+    assert result.returncode == 0
+    assert "already" not in result.stderr
+
+
+@pytest.mark.parametrize("recipe", ["experiment=published", "members=2"])
+def test_whatever_the_recipe_nothing_is_repaired_twice(config, tmp_path, photograph, mask, caplog, recipe):
+    (tmp_path / "in").mkdir()
+    shutil.copy(photograph, tmp_path / "in" / "a.png")
+    keys = [f"data.image={tmp_path}/in", "data.truth=null", f"output.path={tmp_path}/out", recipe]
+    repair_all(config(*keys), RunFolder(tmp_path / "runs" / "first"))
+    caplog.set_level("INFO")
+    repair_all(config(*keys), RunFolder(tmp_path / "runs" / "second"))
+    assert f"it is repaired already, in {tmp_path}/runs/first/a.png" in caplog.text
+
+
+def test_a_folder_that_holds_a_run_stays_as_it_is(config, tmp_path, photograph, mask):
+    (tmp_path / "in").mkdir()
+    shutil.copy(photograph, tmp_path / "in" / "a.png")
+    keys = [f"data.image={tmp_path}/in", "data.truth=null"]
+    repair_all(config(*keys), RunFolder(tmp_path / "run"))
+    before = (tmp_path / "run" / "config.yaml").read_bytes()
+    with pytest.raises(UserError, match="run holds a run already, whose results stay"):
+        repair_all(config(*keys, "seed=1"), RunFolder(tmp_path / "run"))
+    assert (tmp_path / "run" / "config.yaml").read_bytes() == before
+
+
+def test_pixels_are_taken_from_every_picture_of_a_folder(config, tmp_path, photograph):
+    (tmp_path / "in").mkdir()
+    for name in ("a.png", "b.png"):
+        shutil.copy(photograph, tmp_path / "in" / name)
+    found = repair_all(config("data=random_pixels", f"data.image={tmp_path}/in"), RunFolder(tmp_path / "run"))
+    assert [sorted(found), found["a.png"]["psnr_hole"]] == [["a.png", "b.png"], found["b.png"]["psnr_hole"]]
+
+
+def test_a_mask_in_the_home_folder_that_has_changed_is_noticed(config, tmp_path, photograph, mask, monkeypatch, caplog):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "in").mkdir()
+    shutil.copy(photograph, tmp_path / "in" / "a.png")
+    cfg = config(f"data.image={tmp_path}/in", "data.mask='~/mask.png'", "data.truth=null")
+    repair_all(cfg, RunFolder(tmp_path / "runs" / "first"))
+    os.utime(mask, (1, 1))  # as if a file of long ago had been moved there
+    caplog.set_level("INFO")
+    repair_all(cfg, RunFolder(tmp_path / "runs" / "second"))
+    assert "it is repaired already" not in caplog.text
+
+
+def test_results_below_a_file_and_what_all_refuse(config, tmp_path, photograph, mask, caplog):
+    (tmp_path / "in").mkdir()
+    shutil.copy(photograph, tmp_path / "in" / "a.png")
+    keys = [f"data.image={tmp_path}/in", "data.truth=null"]
+    with pytest.raises(UserError, match="1 of 1 pictures are not repaired"):
+        repair_all(config(*keys, f"output.path={mask}"), RunFolder(tmp_path / "below"))
+    assert f"output.path={mask} cannot be written: File exists; give another folder" in caplog.text
+    repair_all(config(*keys), RunFolder(tmp_path / "run"))
+    told = (tmp_path / "run" / "config.yaml").read_text()
+    with pytest.raises(UserError, match="1 of 1 pictures are not repaired"):
+        repair_all(config(*keys, "data.grow_hole=1"), RunFolder(tmp_path / "run", resume=True))
+    assert (tmp_path / "run" / "config.yaml").read_text() == told
+
+
+def test_two_results_that_would_be_one_file_are_refused(config, tmp_path, photograph, mask):
+    (tmp_path / "in").mkdir()
+    for name in ("a.png", "a.bmp"):
+        Image.open(photograph).save(tmp_path / "in" / name)
+    cfg = config(f"data.image={tmp_path}/in", "data.truth=null", f"output.path={tmp_path}/out")
+    with pytest.raises(UserError, match=r"out/a\.png would be of both .*/a\.bmp and .*/a\.png"):
+        repair_all(cfg, RunFolder(tmp_path / "run"))
+    assert not (tmp_path / "run").exists()
+
+
+def test_ctrl_c_between_many_pictures_and_resuming(config, tmp_path, photograph, mask, monkeypatch):
+    (tmp_path / "in").mkdir()
+    for name in ("a.png", "b.png"):
+        shutil.copy(photograph, tmp_path / "in" / name)
+    cfg = config(f"data.image={tmp_path}/in", "data.truth=null")
+    with monkeypatch.context() as patched:
+        patched.setattr(Interruption, "setup", lambda self, *_, **__: setattr(self, "received", signal.SIGTERM))
+        with pytest.raises(Interrupted, match=r"0 of 2 pictures are repaired; the run goes on with resume=.*/run"):
+            repair_all(cfg, RunFolder(tmp_path / "run"))
+    saved = OmegaConf.load(tmp_path / "run" / "config.yaml")
+    repair_all(saved, RunFolder(tmp_path / "run", resume=True))
+    repair_all(cfg, RunFolder(tmp_path / "other" / "whole"))
+    for name in ("a.png", "b.png"):
+        ours, theirs = (run / name / "output.png" for run in (tmp_path / "run", tmp_path / "other" / "whole"))
+        assert ours.read_bytes() == theirs.read_bytes()
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "run").glob("*/*")}
+    assert set(repair_all(saved, RunFolder(tmp_path / "run", resume=True))) == {"a.png", "b.png"}
+    assert before == {path: path.stat().st_mtime_ns for path in before}  # nothing is left to do

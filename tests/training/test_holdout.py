@@ -1,0 +1,60 @@
+import numpy as np
+import pytest
+import torch
+from scipy import ndimage
+
+from dip.image import masks
+from dip.training.holdout import choose_pixels
+
+
+def with_hole(*boxes, height=80, width=100):
+    mask = torch.ones(1, 1, height, width)
+    for left, top, right, bottom in boxes:
+        mask[..., top:bottom, left:right] = 0
+    return mask
+
+
+@pytest.mark.parametrize(
+    "mask",
+    [
+        with_hole((40, 30, 60, 45)),
+        with_hole((5, 5, 12, 12), (50, 20, 58, 60)),
+        masks.random_pixels(60, 60, known_share=0.3, seed=1),
+        masks.text(80, 100, "held out", 16),
+    ],
+    ids=["a hole", "two holes", "pixels", "text"],
+)
+def test_held_out_pixels_are_known_about_as_many_as_wanted_and_reproducible(mask):
+    chosen = choose_pixels(mask, 0.05, seed=0)
+    assert chosen.shape == mask.shape
+    assert chosen.dtype == torch.bool
+    assert not (chosen & (mask == 0)).any()
+    assert 0.03 < chosen.sum() / mask.sum() < 0.056
+    assert torch.equal(chosen, choose_pixels(mask, 0.05, seed=0))
+    assert not torch.equal(chosen, choose_pixels(mask, 0.05, seed=1))
+
+
+def test_a_hole_within_the_wanted_fraction_is_copied_as_it_is():
+    mask = with_hole((40, 30, 52, 40))
+    chosen = choose_pixels(mask, 0.02, seed=0)[0, 0].numpy()
+    (rows, columns), *others = ndimage.find_objects(ndimage.label(chosen)[0])
+    assert not others
+    assert (rows.stop - rows.start, columns.stop - columns.start) == (10, 12)
+    assert chosen.sum() == 120
+
+
+def test_a_larger_hole_is_shrunk_and_placed_away_from_it():
+    mask = with_hole((10, 10, 50, 50))
+    chosen = choose_pixels(mask, 0.05, seed=0)[0, 0].numpy()
+    ((rows, columns),) = ndimage.find_objects(ndimage.label(chosen)[0])
+    assert chosen[rows, columns].all()  # a square, like the hole
+    assert abs((rows.stop - rows.start) - (columns.stop - columns.start)) <= 1
+    assert not (ndimage.binary_dilation(mask[0, 0].numpy() == 0) & chosen).any()
+
+
+def test_single_pixels_are_held_out_where_single_pixels_are_missing():
+    mask = masks.random_pixels(60, 60, known_share=0.5, seed=0)
+    chosen = choose_pixels(mask, 0.05, seed=0)[0, 0].numpy()
+    assert chosen.sum() == np.round(0.05 * mask.sum().item())
+    _, parts = ndimage.label(chosen)
+    assert parts > 0.8 * chosen.sum()
