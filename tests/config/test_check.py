@@ -21,7 +21,7 @@ from dip.options import allows, check_options, checked, described, options_of
     [
         (["trainer.max_steps=0"], "trainer.max_steps=0, but it must be a whole number, at least 1"),
         (["large_from=0"], "large_from=0, but it must be a number, above 0"),
-        (["seed=-1"], "seed=-1, but it must be a whole number, at least 0 and below 4.29497e\\+09"),
+        (["seed=-1"], "seed=-1, but it must be a whole number, at least 0 and below 4294967296"),
         (["members=0"], "members=0, but it must be a whole number, at least 1"),
         (["hole_kind=deep"], "hole_kind=deep, but it must be one of auto, thin, large"),
         (["data.hole=red"], "data.hole=red, but it must be one of black, white, alpha"),
