@@ -9,8 +9,9 @@ from omegaconf import OmegaConf
 from PIL import Image, ImageChops
 from pytorch_lightning import Callback
 
-from dip.config.build import build, choose_precision, read_data
+from dip.config.build import build, read_data
 from dip.config.compose import CONFIGS, compose
+from dip.config.machine import choose_precision
 from dip.errors import UserError
 from dip.prior.sample import SingleSample
 from dip.repair.plan import plan_part

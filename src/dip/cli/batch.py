@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 from omegaconf import DictConfig
 from PIL import Image
 
-from dip.config.build import choose_precision
 from dip.config.check import check_values
 from dip.config.compose import to_yaml
+from dip.config.machine import choose_precision
 from dip.config.resume import as_measured, load_config
 from dip.errors import UserError
 from dip.repair.run import interrupted, repair

@@ -15,8 +15,8 @@ from omegaconf import DictConfig
 
 from dip.cli import batch
 from dip.cli.command import show_tracebacks
-from dip.config.build import choose_precision
 from dip.config.compose import depends_on_hole_kind
+from dip.config.machine import choose_precision
 from dip.config.resume import resumed_config, same_config
 from dip.config.sweep import check_objective, is_search, score, threads_per_job
 from dip.errors import UserError

@@ -1,8 +1,6 @@
 """From a configuration and a photograph to the objects of an experiment."""
 
 import inspect
-import logging
-import warnings
 from textwrap import shorten
 from typing import Any, NamedTuple
 
@@ -11,17 +9,18 @@ import torch
 from hydra.errors import InstantiationException
 from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig, OmegaConf
-from pytorch_lightning.accelerators import AcceleratorRegistry
 from torch import Tensor
 
 from dip.config.check import check_values
 from dip.config.compose import needs_hole_kind, to_yaml, with_hole_kind
+from dip.config.machine import check_machine, choose_precision, out_of_memory, quiet
 from dip.config.sweep import swept_overrides
 from dip.errors import UserError
 from dip.image.holes import split_by_depth
 from dip.image.photo import Photo
 from dip.options import check_options, options_of
 from dip.prior.coverage import covered
+from dip.prior.guide import ColourGuide
 from dip.prior.module import DeepImagePrior
 from dip.prior.sample import Sample, SingleSample
 from dip.results.folder import RunFolder
@@ -43,7 +42,7 @@ class Experiment(NamedTuple):
 class Guide(NamedTuple):
     """What the short runs before a run with a large hole have found."""
 
-    colours: Tensor  # (N, C, h, w), the output of each
+    penalty: ColourGuide
     seconds: float = 0.0  # that count for this run
 
 
@@ -91,14 +90,13 @@ def build_prior(cfg: DictConfig, sample: Sample, guide: Guide | None) -> DeepIma
     picture_input = instantiate_group(cfg, "input", size=size, target=target, mask=sample.loss_mask)
     channels = {"in_channels": picture_input().shape[1], "out_channels": target.shape[1]}
     model = instantiate_group(cfg, "model", size=size, **channels)
-    runs = instantiate_group(cfg, "fill")
     prior = DeepImagePrior(
         model,
         picture_input,
         loss=instantiate_group(cfg, "loss"),
         optimizer=instantiate_group(cfg, "optimizer"),
         penalty=instantiate_group(cfg, "penalty", target=target, mask=sample.loss_mask),
-        guide=None if guide is None else runs.guide(target, sample.mask, guide.colours),
+        guide=None if guide is None else guide.penalty,
         scheduler=instantiate_group(cfg, "scheduler"),
         average=instantiate_group(
             cfg, "average", model=model, input=picture_input, target=target, max_steps=cfg.trainer.max_steps
@@ -260,41 +258,3 @@ def coverage_of(prior: DeepImagePrior, sample: Sample) -> Tensor:
     with torch.random.fork_rng(devices=[]):  # the input may draw noise
         found = covered(prior.model, prior.input(), sample.mask)
     return torch.nn.functional.interpolate(found.float(), size=sample.mask.shape[-2:]).bool()
-
-
-def check_machine(cfg: DictConfig) -> None:
-    here = [name for name, entry in AcceleratorRegistry.items() if entry["accelerator"].is_available()]
-    here += ["gpu"] if {"cuda", "mps"} & set(here) else []
-    if cfg.trainer.accelerator not in ("auto", *here):
-        raise UserError(f"trainer.accelerator={cfg.trainer.accelerator}, but this machine has {', '.join(here)}")
-
-
-def choose_precision(wanted: str, accelerator: str) -> str:
-    """`wanted`; for "auto" bfloat16 autocast where the hardware multiplies bfloat16 itself, float32 elsewhere."""
-    if wanted != "auto":
-        return wanted
-    if accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available():
-        native = torch.cuda.is_bf16_supported(including_emulation=False)
-    elif accelerator in ("auto", "gpu", "mps") and torch.backends.mps.is_available():
-        native = False
-    else:
-        native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-    return "bf16-mixed" if native else "32-true"
-
-
-def out_of_memory(error: Exception) -> bool:
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error)
-
-
-def quiet() -> None:
-    """Silence what Lightning says in every run and what nobody can act on."""
-    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
-    logging.raiseExceptions = False  # a full disk is reported once, not for each line of the log
-    for message in (
-        ".*does not have many workers",  # the one sample is in memory
-        ".*is smaller than the logging interval",  # of self.log, which nothing here calls
-        ".*your dataloader is not resumable",  # every step has the same sample
-        ".*callbacks used to create the checkpoint need to be provided",  # one may be left out
-        r".*treespec, LeafSpec",  # Lightning's own, with torch 2.13
-    ):
-        warnings.filterwarnings("ignore", message=message)

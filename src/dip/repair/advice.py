@@ -7,13 +7,13 @@ from contextlib import contextmanager
 
 import torch
 from omegaconf import DictConfig
-from torch import Tensor
 
-from dip.config.build import Experiment, instantiate_group, out_of_memory
+from dip.config.build import Experiment, instantiate_group
+from dip.config.machine import out_of_memory
 from dip.errors import UserError
 from dip.image.photo import Photo
 from dip.prior.coverage import covered
-from dip.prior.guide import ColourRuns
+from dip.prior.guide import ColourGuide
 from dip.prior.sample import Sample
 from dip.results.folder import RunFolder
 from dip.results.pictures import CoverageMap
@@ -50,15 +50,11 @@ def describe(experiment: Experiment, photo: Photo) -> None:
         log.warning("%.1f megapixels: time and memory grow with them; data.max_side bounds them", height * width / 1e6)
 
 
-def describe_trust(cfg: DictConfig, photo: Photo, colours: Tensor) -> None:
-    """Log how far a run follows the colours that the short runs before it have found, (N, C, h, w)."""
-    runs: ColourRuns = instantiate_group(cfg, "fill")
-    trusts = [100 * trust for trust in runs.guide(photo.work.target, photo.work.mask, colours).trusts]
-    log.info(
-        "As far as they agree the colours are theirs, to %.0f %%%s; the rest is biharmonic inpainting's.",
-        min(trusts),
-        f" to {max(trusts):.0f} % from hole to hole" if len(trusts) > 1 else "",
-    )
+def describe_trust(guide: ColourGuide) -> None:
+    """Log how far a run follows the colours that the short runs have found."""
+    lowest, highest = 100 * min(guide.trusts), 100 * max(guide.trusts)
+    trust = f"{lowest:.0f} %" if len(guide.trusts) == 1 else f"{lowest:.0f} % to {highest:.0f} % from hole to hole"
+    log.info("The colours are the mean of these runs to %s, and biharmonic inpainting for the rest.", trust)
 
 
 def warn_of_uncovered(experiment: Experiment) -> None:

@@ -10,7 +10,7 @@ import torch
 from omegaconf import DictConfig
 from torch import Tensor
 
-from dip.config.build import Experiment, Guide, build, read_data
+from dip.config.build import Experiment, Guide, build, instantiate_group, read_data
 from dip.config.check import check_values
 from dip.config.compose import to_yaml
 from dip.config.resume import same_config
@@ -185,8 +185,9 @@ def find_colours(job: Job, runs: Job, folder: RunFolder, build: Build) -> Guide:
         said = "the colours of large holes are not found yet"
         raise interrupted(interrupt, said, job.cfg, folder) from None
     outputs = found.outputs if found.outputs is not None else load_outputs(runs, within)
-    describe_trust(job.cfg, job.photo, outputs)
-    return Guide(outputs, found.metrics["seconds"])
+    penalty = instantiate_group(job.cfg, "fill").guide(job.photo.work.target, job.photo.work.mask, outputs)
+    describe_trust(penalty)
+    return Guide(penalty, found.metrics["seconds"])
 
 
 def keep_colours(job: Job, folder: RunFolder, so_far: Result) -> None:

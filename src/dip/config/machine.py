@@ -1,0 +1,49 @@
+"""What the machine offers: its devices, its precision, its memory; and what Lightning says of it."""
+
+import logging
+import warnings
+
+import torch
+from omegaconf import DictConfig
+from pytorch_lightning.accelerators import AcceleratorRegistry
+
+from dip.errors import UserError
+
+
+def check_machine(cfg: DictConfig) -> None:
+    """Raise UserError for an accelerator that is not there."""
+    here = [name for name, entry in AcceleratorRegistry.items() if entry["accelerator"].is_available()]
+    here += ["gpu"] if {"cuda", "mps"} & set(here) else []
+    if cfg.trainer.accelerator not in ("auto", *here):
+        raise UserError(f"trainer.accelerator={cfg.trainer.accelerator}, but this machine has {', '.join(here)}")
+
+
+def choose_precision(wanted: str, accelerator: str) -> str:
+    """`wanted`; for "auto" bfloat16 autocast where the hardware multiplies bfloat16 itself, float32 elsewhere."""
+    if wanted != "auto":
+        return wanted
+    if accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available():
+        native = torch.cuda.is_bf16_supported(including_emulation=False)
+    elif accelerator in ("auto", "gpu", "mps") and torch.backends.mps.is_available():
+        native = False
+    else:
+        native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return "bf16-mixed" if native else "32-true"
+
+
+def out_of_memory(error: Exception) -> bool:
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+
+
+def quiet() -> None:
+    """Silence what Lightning says in every run and what nobody can act on."""
+    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+    logging.raiseExceptions = False  # a full disk is reported once, not for each line of the log
+    for message in (
+        ".*does not have many workers",  # the one sample is in memory
+        ".*is smaller than the logging interval",  # of self.log, which nothing here calls
+        ".*your dataloader is not resumable",  # every step has the same sample
+        ".*callbacks used to create the checkpoint need to be provided",  # one may be left out
+        r".*treespec, LeafSpec",  # Lightning's own, with torch 2.13
+    ):
+        warnings.filterwarnings("ignore", message=message)
