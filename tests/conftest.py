@@ -106,7 +106,7 @@ def config(photograph: Path, mask: Path) -> Callable[..., DictConfig]:
         if any(override.startswith("data=") for override in overrides):
             own = own[:1]
         (network,) = [key.removeprefix("model=") for key in overrides if key.startswith("model=")] or ["unet"]
-        tiny = [key for key in TINY if not key.startswith("model.")] + TINY_MODELS[network]
+        tiny = [key for key in TINY if not key.startswith("model.")] + TINY_MODELS.get(network, [])
         return compose([*tiny, *own, *overrides])
 
     return composed
