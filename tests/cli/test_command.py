@@ -19,6 +19,7 @@ from dip.config.compose import CONFIGS, parse
     ("argument", "said"),
     [
         ("model.dept=5", "error: there is no key model.dept; did you mean model.depth?"),
+        ("grow_hole=3", "error: there is no key grow_hole; did you mean data.grow_hole?"),
         ("model.depth=five", "error: model.depth=five, but it must be a whole number\n"),
         ("data.hole=red", "error: data.hole=red, but it must be one of black, white, alpha\n"),
         ("model=transformer", "Could not find 'model/transformer' Available options in 'model': any deep_decoder"),

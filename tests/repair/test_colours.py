@@ -31,7 +31,8 @@ def test_the_runs_come_first_and_the_hole_is_held_to_their_mean(large, run, tmp_
     caplog.set_level("INFO")
     long = ["trainer.max_steps=60", "fill.share=0.1", "fill.trusted_sd=1000"]
     metrics = run(large(*long, "fill.weight=30"), tmp_path / "held")
-    assert "First the colours of large holes, from 2 runs on the reduced picture." in caplog.text
+    assert "First the colours of large holes: 2 runs of 6 steps on the reduced picture." in caplog.text
+    assert "colour run 2 of 2" in caplog.text
     assert "The colours are the mean of these runs to 100 %, and biharmonic inpainting for the rest." in caplog.text
     assert [caplog.text.count(said) for said in ("pixels deep", "steps in", "data.max_side")] == [1, 1, 0]
     run(large(*long, "fill.weight=0"), tmp_path / "free")
@@ -65,7 +66,7 @@ def test_ctrl_c_in_the_runs_leaves_a_picture_and_it_resumes(large, run, tmp_path
     with monkeypatch.context() as patched:
         patched.setattr(Interruption, "on_train_start", interrupted)
         with pytest.raises(
-            Interrupted, match=r"colours of large holes are not found yet; the run goes on with resume=.*/run"
+            Interrupted, match=r"colours of large holes are not found yet, .*; the run goes on with resume=.*/run"
         ):
             run(large(), folder)
     assert "Stopping after this step and saving the results" in caplog.text
@@ -84,7 +85,7 @@ def fill_runs(folder):
 def test_runs_whose_mean_is_the_result_keep_to_the_colours_that_so_many_more_have_found(large, run, tmp_path, caplog):
     caplog.set_level("INFO")
     metrics = run(large("members=2", "seed=3"), tmp_path / "both")
-    assert caplog.text.count("First the colours of large holes, from 4 runs on the reduced picture.") == 1
+    assert caplog.text.count("First the colours of large holes: 4 runs of") == 1
     assert caplog.text.count("The colours are the mean of these runs to") == 1
     assert not any((tmp_path / "both" / name / "fill").exists() for name in metrics["members"])
     found = fill_runs(tmp_path / "both")

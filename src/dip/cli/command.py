@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 
 from hydra.errors import HydraException, OverrideParseException
 from hydra.experimental.callback import Callback
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
 from dip.errors import UserError
@@ -74,7 +74,7 @@ def one_line(error: BaseException) -> str:
     while isinstance(error, HydraException) and error.__cause__ is not None:
         error = error.__cause__
     if isinstance(error, ConfigAttributeError | ConfigKeyError) and error.full_key:
-        return unknown_key(error.full_key, list(error.parent_node or ()))
+        return unknown_key(error.full_key, error.parent_node or {})
     if isinstance(error, OmegaConfBaseException):
         return str(error).split("\n", maxsplit=1)[0].removeprefix("UserError raised while resolving interpolation: ")
     if isinstance(error, OverrideParseException):
@@ -86,10 +86,16 @@ def one_line(error: BaseException) -> str:
     return said
 
 
-def unknown_key(full_key: str, siblings: list[str]) -> str:
+def unknown_key(full_key: str, parent: Any) -> str:
+    """The nearest key beside it, or, of a key without its group, that with the group."""
     group = full_key.rpartition(".")[0]
-    names = [f"{group}.{name}" if group else str(name) for name in siblings]
-    near = get_close_matches(full_key, names, n=1)
+    names = [f"{group}.{name}" if group else str(name) for name in parent]
+    within = [
+        f"{name}.{full_key}"
+        for name in parent
+        if OmegaConf.is_dict(part := parent._get_node(name)) and full_key in part
+    ]
+    near = within[:1] or get_close_matches(full_key, names, n=1)
     others = f"there are {', '.join(names)}" if names else f"+{full_key}=VALUE adds it"
     return f"there is no key {full_key}; " + (f"did you mean {near[0]}?" if near else others)
 

@@ -124,8 +124,9 @@ def summary_table(result: Result) -> str:
             lines.append("Biharmonic inpainting is nearer to the ground truth here than this run.")
     elif metrics.get("psnr_held_out", math.inf) < metrics.get("psnr_held_out_biharmonic", -math.inf):
         ours, theirs = metrics["psnr_held_out"], metrics["psnr_held_out_biharmonic"]
+        more = " More steps may help." if metrics["stopped_by"] == "max_steps" else ""
         lines.append(
-            f"Biharmonic inpainting does better on the held-out pixels, {theirs:.1f} to {ours:.1f} dB, and so perhaps "
-            "in the hole."
+            f"Biharmonic inpainting does better on the held-out pixels ({theirs:.1f} dB, this run {ours:.1f} dB), and "
+            f"so perhaps in the hole.{more}"
         )
     return "\n".join([*lines, str(result.file)])

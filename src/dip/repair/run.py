@@ -25,6 +25,7 @@ from dip.training.interruption import Interruption
 from dip.training.rollback import DivergenceGuard
 
 log = logging.getLogger(__name__)
+members_log = logging.getLogger(f"{__name__}.members")  # heard in the runs that find colours too, which take minutes
 Build = Callable[..., Experiment]
 
 
@@ -75,7 +76,8 @@ def run_children(job: Job, folder: RunFolder, build: Build) -> Result:
                 guide = find_colours(job, job.guide, folder, build)
             for number, child in enumerate(job.children, 1):
                 if child.is_member:
-                    log.info("run %d of %d, whose mean is the result", number, len(job.children))
+                    kind = "colour run" if job.name == "fill" else "ensemble member"
+                    members_log.info("%s %d of %d", kind, number, len(job.children))
                 done[child.name] = run(child, folder / child.name, guide and guide._replace(seconds=0.0), build)
         except KeyboardInterrupt as interrupt:
             what = "parts are repaired" if job.has_parts else "runs are done"
@@ -173,7 +175,8 @@ def copy_result(cfg: DictConfig, output_file: OutputFile, folder: RunFolder) -> 
 
 def find_colours(job: Job, runs: Job, folder: RunFolder, build: Build) -> Guide:
     """Run the short runs that guide a job, in `folder`/fill, where a resumed run finds them."""
-    log.info("First the colours of large holes, from %d runs on the reduced picture.", len(runs.children))
+    steps = runs.cfg.trainer.max_steps
+    log.info("First the colours of large holes: %d runs of %d steps on the reduced picture.", len(runs.children), steps)
     within = folder / runs.name
     try:
         with only_warnings():
@@ -182,7 +185,7 @@ def find_colours(job: Job, runs: Job, folder: RunFolder, build: Build) -> Guide:
         raise UserError(f"fill, on the reduced picture: {error}; fill=none does without it") from error
     except KeyboardInterrupt as interrupt:
         keep_colours(job, folder, load_result(within))
-        said = "the colours of large holes are not found yet"
+        said = "the colours of large holes are not found yet, and the picture that is saved has only these so far"
         raise interrupted(interrupt, said, job.cfg, folder) from None
     outputs = found.outputs if found.outputs is not None else load_outputs(runs, within)
     penalty = instantiate_group(job.cfg, "fill").guide(job.photo.work.target, job.photo.work.mask, outputs)
@@ -205,9 +208,10 @@ def load_outputs(job: Job, folder: RunFolder) -> Tensor:
 
 @contextmanager
 def only_warnings() -> Iterator[None]:
-    """Silence what the package logs below a warning."""
+    """Silence what the package logs below a warning, but for which run it is at."""
     logger = logging.getLogger("dip")
     before = logger.level
+    members_log.setLevel(members_log.getEffectiveLevel())
     logger.setLevel(logging.WARNING)
     try:
         yield
