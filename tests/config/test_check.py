@@ -55,9 +55,10 @@ def test_bad_values_are_refused_in_words(config, built, tmp_path, overrides, mes
 @pytest.mark.parametrize(
     "wrong", ["trusted_sd=0", "weight=-1", "members=0", "reduction=1", "share=0", "share=1.1", "decay=1"]
 )
-def test_what_makes_no_sense_for_the_guide_is_refused(config, built, tmp_path, wrong):
+def test_what_makes_no_sense_for_the_guide_is_refused(config, run, tmp_path, wrong):
     with pytest.raises(UserError, match=rf"fill\.{wrong}"):
-        built(config("hole_kind=large", f"fill.{wrong}"), tmp_path)
+        run(config("hole_kind=large", f"fill.{wrong}"), tmp_path / "run")
+    assert not (tmp_path / "run").exists()  # before anything is written
 
 
 @pytest.mark.parametrize(
