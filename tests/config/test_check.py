@@ -8,6 +8,7 @@ import torch
 from annotated_types import Ge, Gt, Le, Lt
 from hydra.utils import get_object
 from omegaconf import OmegaConf
+from omegaconf.errors import ConfigKeyError
 
 from dip.config.build import check_part
 from dip.config.check import OPTIONS, check_types, check_values
@@ -92,7 +93,7 @@ def test_a_value_of_a_wrong_type_is_refused_by_what_the_yaml_shows(arguments, sa
         ["input.noise=1", "optimizer.lr=1", "large_from=8"],  # whole numbers are numbers
         ["trainer.devices=[0]", "data.crop=[0,0,8,8]", "frozen=[Conv2d]", "model.widths=[]"],
         ["model=any", "model._target_=torch.nn.Conv2d", "+model.kernel_size=3", "~penalty"],
-        ["model.depth=${by_hole.depth}", "model.dept=x"],  # another check names what there is
+        ["model.depth=${by_hole.depth}"],
         ["-m", "seed=range(3)", "optimizer.lr=interval(0.1,1)", "model.depth=choice(1,2)", "input=noise,learned"],
         ["penalty=null", "~scheduler", "sweep=[seeds,depth_kernel]", "-m"],
         ["--help", "model.depth=five"],
@@ -219,3 +220,10 @@ def test_a_class_that_is_built_in_python_checks_its_options_too():
         Part(torch.zeros(1), [3], 0)
     with pytest.raises(UserError, match=r"^size=\[3,x\], but it must be a list, each a whole number$"):
         Part(torch.zeros(1), [3, "x"])
+
+
+def test_a_key_that_its_group_does_not_have_is_found_without_composing_again():
+    with pytest.raises(ConfigKeyError) as raised:
+        check_types(["model.dept=5"])
+    assert raised.value.full_key == "model.dept"
+    check_types(["model=any", "model._target_=torch.nn.Identity", "+model.dept=5", "-m"])

@@ -64,10 +64,25 @@ def check_types(arguments: Sequence[str]) -> None:
     choices = [f"{group}={choice}" for group, choice in first.items() if choice is not None]
     defaults = with_hole_kind(compose(choices), "thin")
     for override in given:
+        if not any(group.is_sweep_override() for group in chosen):
+            check_key(defaults, override)
         with suppress(OmegaConfBaseException):  # a key without a default, which another check may name
             default = OmegaConf.select(defaults, override.key_or_group)
             for value in values(override) if override not in chosen else ():
                 check_options({override.key_or_group: type_of(default)}, {override.key_or_group: value})
+
+
+def check_key(defaults: DictConfig, override: Override) -> None:
+    """Raise OmegaConf's error for a key that its group does not have, which Hydra would find later."""
+    group, _, name = override.key_or_group.rpartition(".")
+    parent = OmegaConf.select(defaults, group) if group else defaults
+    is_new = override.is_add() or override.is_force_add() or override.is_delete()
+    if OmegaConf.is_dict(parent) and name not in list(parent) and not is_new and not is_group(override):
+        parent[name]
+
+
+def is_group(override: Override) -> bool:
+    return (CONFIGS / override.key_or_group).is_dir() or override.key_or_group.startswith("hydra")
 
 
 def values(override: Override) -> Iterator[Any]:
