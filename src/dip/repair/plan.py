@@ -43,11 +43,6 @@ class Job:
     def has_parts(self) -> bool:
         return any(child.place is not None for child in self.children)
 
-    @property
-    def first_run(self) -> "Job":
-        """The first job that trains a network."""
-        return self.children[0].first_run if self.children else self
-
 
 def plan(cfg: DictConfig, photo: Photo) -> Job:
     """The job that repairs a photograph: of one part, or of one for each distant region and each kind of hole."""
