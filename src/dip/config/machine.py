@@ -44,6 +44,7 @@ def quiet() -> None:
         ".*is smaller than the logging interval",  # of self.log, which nothing here calls
         ".*your dataloader is not resumable",  # every step has the same sample
         ".*callbacks used to create the checkpoint need to be provided",  # one may be left out
+        "Synchronization debug mode is a prototype",  # torch's, where a CUDA graph is captured
         r".*treespec, LeafSpec",  # Lightning's own, with torch 2.13
     ):
         warnings.filterwarnings("ignore", message=message)

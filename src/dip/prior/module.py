@@ -54,7 +54,7 @@ class DeepImagePrior(LightningModule):
         self.scheduler = scheduler
         self.average = average
         self.is_averaged = False  # whether the average has seen this step
-        self.step: Step = self.loss_and_output
+        self.restore_step()
         for kind in frozen:
             freeze(self.model, kind)
 
@@ -82,9 +82,12 @@ class DeepImagePrior(LightningModule):
             loss = loss + self.guide(output)
         return loss, output
 
-    def replace_step(self, step: Step) -> None:
-        """Compute loss and output by `step` from now on, such as a captured graph."""
-        self.step = step
+    def replace_step(self, step: Step, differentiate: Callable[[Tensor], None]) -> None:
+        """Compute loss and output by `step` and gradients by `differentiate` from now on, such as a captured graph."""
+        self.step, self.differentiate = step, differentiate
+
+    def restore_step(self) -> None:
+        self.replace_step(self.loss_and_output, Tensor.backward)
 
     def training_step(self, sample: Sample, batch_idx: int | None = None) -> dict[str, Tensor]:
         """The loss, the output of this step, and the picture to show: that output or an average."""
@@ -97,6 +100,9 @@ class DeepImagePrior(LightningModule):
             self.is_averaged = True
             self.picture = self.average.update(self.model, self.input, output)
         return {"loss": loss, "output": output, "picture": self.picture}
+
+    def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
+        self.differentiate(loss)
 
     def on_train_batch_start(self, batch: Sample, batch_idx: int) -> None:
         self.is_averaged = False

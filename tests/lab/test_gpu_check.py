@@ -1,0 +1,12 @@
+import sys
+
+
+def test_the_page_has_each_variant_of_the_step(script, tmp_path, monkeypatch, capsys):
+    check = script("lab/gpu_check.py")
+    options = ["--only", "steps", "--sizes", "64x64", "--variants", "b eager", "--steps", "1"]
+    monkeypatch.setattr(sys, "argv", ["gpu_check.py", str(tmp_path / "page.md"), *options, "callbacks.images=null"])
+    check.main()
+    page = (tmp_path / "page.md").read_text()
+    for row in ("a published |", "b eager |", "c real |"):
+        assert page.count(f"| 64x64 | 32-true | {row}") == page.count(f"| 64x64 | bf16-mixed | {row}") == 1
+    assert "## steps" in capsys.readouterr().out
