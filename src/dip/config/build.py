@@ -1,14 +1,15 @@
 """From a configuration and a photograph to the objects of an experiment."""
 
 import inspect
+from functools import partial
 from textwrap import shorten
 from typing import Any, NamedTuple
 
 import pytorch_lightning as pl
 import torch
-from hydra.errors import InstantiationException
 from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 from torch import Tensor
 
 from dip.config.check import check_values
@@ -167,8 +168,13 @@ def instantiate_group(cfg: DictConfig, group: str, **ready: Any) -> Any:
         return None
     try:
         check_part(part, group)
-        return instantiate(part, _convert_="all", **accepted(part, ready))
-    except (InstantiationException, ImportError) as error:
+        # Without the objects: Hydra would make dictionaries of dataclasses among them.
+        build = instantiate(part, _convert_="all", _partial_=True)
+        ready = accepted(part, ready)
+        return partial(build, **ready) if part.get("_partial_") else build(**ready)
+    except OmegaConfBaseException:
+        raise
+    except Exception as error:  # of its constructor, which may be anybody's
         said = " ".join(str(error.__cause__ or error).split())
         raise UserError(said if f"{group}." in said else f"{group}: {said}") from error  # ours name the key already
 
