@@ -17,7 +17,7 @@ from dip.files import write_text
 from dip.results.report import plots
 from dip.results.report.collect import Run, differing_keys
 from dip.results.report.plots import Curve
-from dip.results.report.tables import METRICS, NONE, Column, Report, as_csv, as_markdown, readable, table_value
+from dip.results.report.tables import METRICS, NONE, Report, as_csv, as_markdown, option, readable
 
 PHOTOGRAPH = ("data.image", "data.example.photograph")  # the options that say which image it is
 PICTURES = {
@@ -49,7 +49,6 @@ def as_page(report: Report) -> str:
     single = len(report.runs) == 1
     return environment.from_string(template).render(
         report=report,
-        table_value=table_value,
         readable=readable,
         winners={ranked[0].name for ranked in report.pictures} if report.has_best else set(),
         single=describe_single(report.runs[0]) if single else None,
@@ -96,7 +95,7 @@ def effects(report: Report) -> list[dict[str, Any]]:
 
 def plot_effect(key: str, runs: Sequence[Run], metric: str, curves: Mapping[str, Curve | None]) -> list[str]:
     runs = sorted(runs, key=lambda run: value_order(run.config.get(key)))
-    given = [NONE if (value := table_value(run, Column(key, "option"))) is None else value for run in runs]
+    given = [NONE if (value := option(run, key)) is None else value for run in runs]
     results, label = [run.metrics[metric] for run in runs], METRICS[metric]
     if key not in PHOTOGRAPH and len({photograph_of(run) for run in runs}) > 1:
         results, label = picture_adjusted(runs, metric), f"{label}, adjusted for the image"

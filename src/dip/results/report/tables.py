@@ -4,7 +4,7 @@ import csv
 import io
 import math
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from dip.results.report.collect import Run, differing_keys, find_failures, read_runs
 
@@ -18,11 +18,6 @@ ORDER = [
 NONE = "-"
 
 
-class Column(NamedTuple):
-    key: str
-    kind: str  # run, option, state or metric
-
-
 class Report:
     """The runs in a folder or below, and what all three forms of the report say of them."""
 
@@ -32,18 +27,17 @@ class Report:
         self.done = [run for run in self.runs if run.metrics]
         self.failures = find_failures(folder, self.runs)
         self.differing = differing_keys(self.runs)
-        self.columns = self.list_columns()
+        metrics = list(dict.fromkeys(key for run in self.runs for key in run.metrics if key != "stopped_by"))
+        metrics.sort(key=lambda key: ORDER.index(key) if key in ORDER else len(ORDER) + ("." in key))
+        self.columns = ["run", *self.differing, "state", *metrics]
+        self.rows = [
+            [run.name, *(option(run, key) for key in self.differing), run.state, *map(run.metrics.get, metrics)]
+            for run in self.runs
+        ]
         # What the runs are judged by: the first of METRICS that all with a result have, or "".
         self.metric = next((key for key in METRICS if self.done and all(key in run.metrics for run in self.done)), "")
         self.has_best = self.metric in QUALITY
         self.pictures = self.rank_by_picture()
-
-    def list_columns(self) -> list[Column]:
-        """The run, the options that differ, its state, and all metrics."""
-        metrics = list(dict.fromkeys(key for run in self.runs for key in run.metrics if key != "stopped_by"))
-        metrics.sort(key=lambda key: ORDER.index(key) if key in ORDER else len(ORDER) + ("." in key))
-        options = [Column(key, "option") for key in self.differing]
-        return [Column("run", "run"), *options, Column("state", "state"), *(Column(key, "metric") for key in metrics)]
 
     def rank_by_picture(self) -> list[list[Run]]:
         """The runs with a result, those of the same damaged picture together, the best first."""
@@ -84,17 +78,10 @@ class Report:
         return f"{text or run.name}{value}{' dB' if 'psnr' in self.metric else ''}"
 
 
-def table_value(run: Run, column: Column) -> Any:
-    """What a run has in a column of the table; None for nothing."""
-    match column.kind:
-        case "run":
-            return run.name
-        case "state":
-            return run.state
-        case "metric":
-            return run.metrics.get(column.key)
-    found = run.config.get(column.key)
-    return found if column.key not in run.config or isinstance(found, int | float) else as_name(column.key, found)
+def option(run: Run, key: str) -> Any:
+    """An option's value as the table has it; None where the run has no such option."""
+    found = run.config.get(key)
+    return found if key not in run.config or isinstance(found, int | float) else as_name(key, found)
 
 
 def as_name(key: str, value: Any) -> str:
@@ -117,16 +104,14 @@ def readable(value: Any, key: str) -> str:
 def as_csv(report: Report) -> str:
     """The table with all digits."""
     file = io.StringIO()
-    writer = csv.writer(file, lineterminator="\n")
-    writer.writerow([column.key for column in report.columns])
-    writer.writerows([table_value(run, column) for column in report.columns] for run in report.runs)
+    csv.writer(file, lineterminator="\n").writerows([report.columns, *report.rows])
     return file.getvalue()
 
 
 def as_markdown(report: Report) -> str:
     """The table, the best runs, and the failures."""
-    rows = [[readable(table_value(run, column), column.key) for column in report.columns] for run in report.runs]
-    lines = [[column.key for column in report.columns], ["---"] * len(report.columns), *rows]
+    rows = [map(readable, row, report.columns) for row in report.rows]
+    lines = [report.columns, ["---"] * len(report.columns), *rows]
     table = ["| " + " | ".join(entry.replace("|", "\\|") for entry in line) + " |" for line in lines]
     criterion, *best = report.best_lines()
     listed = [f"- {line}" for line in (*best, *report.failures)]
