@@ -181,14 +181,13 @@ def instantiate_group(cfg: DictConfig, group: str, **ready: Any) -> Any:
 
 def check_part(part: DictConfig, group: str) -> None:
     """Check the options of a part, and of the parts in it, against the annotations of what they build."""
-    values = OmegaConf.to_container(part, resolve=True)
-    assert isinstance(values, dict)
+    values: Any = OmegaConf.to_container(part, resolve=True)
     for name, value in values.items():
         if isinstance(value, dict) and "_target_" in value:
             check_part(part[name], f"{group}.{name}")
     target = get_object(part["_target_"])
     if target.__module__.startswith("dip."):
-        plain = {str(name): value for name, value in values.items() if not isinstance(value, dict)}
+        plain = {name: value for name, value in values.items() if not isinstance(value, dict)}
         check_options(options_of(target), plain, group)
 
 

@@ -33,17 +33,17 @@ def parse(overrides: Sequence[str]) -> list[Override]:
     return OverridesParser.create().parse_overrides(list(overrides))
 
 
-def options(cfg: DictConfig) -> dict[str, Any]:
+def options(cfg: DictConfig) -> Any:
     """Every option with its value; with references to the table `by_hole` where the hole is not measured yet."""
     if needs_hole_kind(cfg):
-        return as_dict(cfg, resolve=False)
+        return OmegaConf.to_container(cfg)
     return values_for(cfg, cfg.get("hole_kind"))
 
 
 def values_for(cfg: DictConfig, kind: str) -> dict[str, Any]:
     """The options for a thin or a large hole, without the table."""
     known = kind if kind in KINDS else KINDS[0]
-    found = as_dict(with_hole_kind(cfg, known), resolve=True)
+    found: Any = OmegaConf.to_container(with_hole_kind(cfg, known), resolve=True)
     return {key: value for key, value in found.items() if key != "by_hole"} | {"hole_kind": kind}
 
 
@@ -56,12 +56,6 @@ def depends_on_hole_kind(cfg: DictConfig) -> bool:
 def needs_hole_kind(cfg: DictConfig) -> bool:
     """Whether some options have no value before the hole is measured."""
     return cfg.get("hole_kind") == "auto" and depends_on_hole_kind(cfg)
-
-
-def as_dict(cfg: DictConfig, resolve: bool) -> dict[str, Any]:
-    found = OmegaConf.to_container(cfg, resolve=resolve)
-    assert isinstance(found, dict)
-    return {str(key): value for key, value in found.items()}
 
 
 def to_yaml(cfg: DictConfig) -> str:

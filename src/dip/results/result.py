@@ -142,9 +142,8 @@ class Results(Callback):
             output, deviation = pl_module.predict().float().cpu(), pl_module.deviation()
         deviation = None if deviation is None else deviation.cpu()
         if self.keep_raw:
-            raw = {"output": output} | ({} if deviation is None else {"deviation": deviation})
             with atomic_write(self.writer.folder.raw_output) as file:
-                torch.save(raw, file)
+                torch.save({"output": output, "deviation": deviation}, file)
         run: dict[str, Any] = {
             "steps": trainer.global_step,
             "seconds": round(seconds, 2),
