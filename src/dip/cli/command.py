@@ -131,8 +131,8 @@ def report(folder: Path) -> None:
     """report.html and its tables in the sweep's folder; where that fails, one line about it."""
     again = f"python scripts/report.py {folder}"
     try:
-        from dip.results.report.collect import find_runs
         from dip.results.report.page import write_report
+        from dip.results.report.tables import find_runs
 
         said = write_report(folder) if find_runs(folder) else None
     except ImportError as error:

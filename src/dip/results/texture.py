@@ -85,7 +85,10 @@ class Quilting:
 
     def quilt(self, guide: Tensor, details: Tensor, mask: Tensor, inside: Tensor, around: Tensor) -> Tensor:
         """The details everywhere in the hole, from blocks of those around it; all (1, _, H, W)."""
-        window, allowed = block_window(self.block, self.overlap), valid_positions(around, self.block)
+        ramp = ((torch.arange(self.block) + 0.5) / self.overlap).clamp(max=1)
+        ramp = torch.minimum(ramp, ramp.flip(0))
+        window = ramp[:, None] * ramp  # the weight of a block's pixels, which falls towards its edges: (side, side)
+        allowed = valid_positions(around, self.block)
         energies = [values.square().sum(dim=1, keepdim=True) for values in (details, guide)]
         spectrum = torch.fft.rfft2(torch.cat([*energies, details, guide], dim=1))
         found, filled = details.clone(), mask.clone()
@@ -147,13 +150,6 @@ def cover_with_blocks(inside: Tensor, side: int, overlap: int) -> list[Place]:
     corners = product(starts(rows, height), starts(columns, width))
     squares = [(..., slice(top, top + side), slice(left, left + side)) for top, left in corners]
     return [square for square in squares if inside[square].any()]
-
-
-def block_window(side: int, overlap: int) -> Tensor:
-    """The weight of a block's pixels, which falls towards its edges: (side, side)."""
-    ramp = ((torch.arange(side) + 0.5) / overlap).clamp(max=1)
-    ramp = torch.minimum(ramp, ramp.flip(0))
-    return ramp[:, None] * ramp
 
 
 def valid_positions(region: Tensor, side: int) -> Tensor:

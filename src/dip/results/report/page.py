@@ -15,9 +15,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from dip.files import write_text
 from dip.results.report import plots
-from dip.results.report.collect import Run, differing_keys
 from dip.results.report.plots import Curve
-from dip.results.report.tables import METRICS, NONE, Report, as_csv, as_markdown, option, readable
+from dip.results.report.tables import METRICS, NONE, Report, Run, as_csv, as_markdown, differing_keys, option, readable
 
 PHOTOGRAPH = ("data.image", "data.example.photograph")  # the options that say which image it is
 PICTURES = {
@@ -51,9 +50,10 @@ def as_page(report: Report) -> str:
         report=report,
         readable=readable,
         winners={ranked[0].name for ranked in report.pictures} if report.has_best else set(),
+        labels=PICTURES,
+        embedded=embedded,
         single=describe_single(report.runs[0]) if single else None,
-        effects=[] if single else effects(report),
-        sheets=[] if single else sheets(report),
+        effects={} if single else effects(report),
         settings=settings(report.runs),
     )
 
@@ -69,7 +69,6 @@ def describe_single(run: Run) -> dict[str, Any]:
         drawn.append(plots.learning([curves["loss"]], "loss", log=True))
     return {
         "pictures": {name: picture for name, picture in pictures.items() if picture},
-        "labels": PICTURES,
         "animation": as_url(gif.read_bytes(), "gif") if gif.exists() else None,
         "plots": drawn,
     }
@@ -83,14 +82,14 @@ def read_curves(run: Run) -> dict[str, Curve]:
     return {tag: Curve(tag, [p.step for p in found], [p.value for p in found]) for tag, found in points.items()}
 
 
-def effects(report: Report) -> list[dict[str, Any]]:
+def effects(report: Report) -> dict[str, list[str]]:
     """For each swept option a plot of what its values result in, and one of the learning curves in the same colours."""
     metric = report.metric
     if not metric:
-        return []
+        return {}
     runs = [run for run in report.done if math.isfinite(run.metrics[metric])]
     curves = {run.name: read_curves(run).get(metric) for run in runs}
-    return [{"option": key, "plots": plot_effect(key, runs, metric, curves)} for key in swept_keys(runs)]
+    return {key: plot_effect(key, runs, metric, curves) for key in swept_keys(runs)}
 
 
 def plot_effect(key: str, runs: Sequence[Run], metric: str, curves: Mapping[str, Curve | None]) -> list[str]:
@@ -132,20 +131,6 @@ def photograph_of(run: Run) -> str:
     return " ".join(str(run.config.get(key)) for key in PHOTOGRAPH)
 
 
-def sheets(report: Report) -> list[dict[str, Any]]:
-    """For each damaged picture: itself, the ground truth, the baseline, and every run's result, the best first."""
-    found = []
-    for ranked in report.pictures:
-        best, baseline = ranked[0], ranked[0].metrics.get("baseline.psnr_hole")
-        labels = {name: PICTURES[name] for name in ("masked", "truth", "biharmonic")}
-        labels["biharmonic"] += f": {baseline:.2f} dB" if baseline is not None else ""
-        shown = [(label, best.folder / f"{name}.png") for name, label in labels.items()]
-        shown += [(report.caption(run), run.folder / "composite.png") for run in ranked]
-        pictures = [(label, embedded(path, SHEET_SIDE)) for label, path in shown]
-        found.append({"picture": report.picture_name(best), "pictures": [pair for pair in pictures if pair[1]]})
-    return found
-
-
 def settings(runs: Sequence[Run]) -> str:
     """The options of a run, or those that all runs have in common."""
     configs = [run.config for run in runs if run.config]
@@ -153,7 +138,7 @@ def settings(runs: Sequence[Run]) -> str:
     return "\n".join(f"{key}: {value}" for key, value in options if all(c.get(key) == value for c in configs))
 
 
-def embedded(path: Path, side: int) -> str | None:
+def embedded(path: Path, side: int = SHEET_SIDE) -> str | None:
     """The picture as a data URL, no side longer than `side` pixels; None without a file."""
     try:
         with Image.open(path) as picture:
