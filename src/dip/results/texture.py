@@ -172,13 +172,9 @@ def is_even(
     rows, columns = corners.nonzero().T
     middle = inside[0, 0].nonzero().double().mean(dim=0) - (patch - 1) / 2
     angles = torch.atan2(rows - middle[0], columns - middle[1])
-    return kurtosis(responses) < kurtosis_below and variety(responses, angles) < variety_below
-
-
-def kurtosis(responses: Tensor) -> float:
-    """The mean over filters of the kurtosis of their responses, (filters, patches): 3 is normal, edges raise it."""
     centred = responses - responses.mean(dim=1, keepdim=True)
-    return (centred.pow(4).mean(dim=1) / (centred.square().mean(dim=1).square() + 1e-12)).mean().item()
+    kurtosis = centred.pow(4).mean(dim=1) / (centred.square().mean(dim=1).square() + 1e-12)  # 3: normal, more: edges
+    return kurtosis.mean().item() < kurtosis_below and variety(responses, angles) < variety_below
 
 
 def variety(responses: Tensor, angles: Tensor) -> float:
