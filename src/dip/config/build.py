@@ -138,7 +138,7 @@ def build_trainer(
         callbacks=callbacks,
         plugins=[AtomicCheckpointIO()],
         default_root_dir=folder.path,
-        devices=cfg.trainer.devices or 1,
+        devices=list(cfg.trainer.devices or ()) or 1,
         benchmark=not cfg.trainer.deterministic,  # cuDNN tries its algorithms, since the size never changes
         max_epochs=1,  # all steps are one epoch
         enable_model_summary=False,
