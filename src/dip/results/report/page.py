@@ -89,7 +89,10 @@ def effects(report: Report) -> dict[str, list[str]]:
         return {}
     runs = [run for run in report.done if math.isfinite(run.metrics[metric])]
     curves = {run.name: read_curves(run).get(metric) for run in runs}
-    return {key: plot_effect(key, runs, metric, curves) for key in swept_keys(runs)}
+    differing = differing_keys(runs)
+    # Seeds and images, which a sweep repeats its options on, count if nothing else differs.
+    swept = [key for key in differing if key not in ("seed", "data.crop", *PHOTOGRAPH)] or differing
+    return {key: plot_effect(key, runs, metric, curves) for key in swept}
 
 
 def plot_effect(key: str, runs: Sequence[Run], metric: str, curves: Mapping[str, Curve | None]) -> list[str]:
@@ -103,12 +106,6 @@ def plot_effect(key: str, runs: Sequence[Run], metric: str, curves: Mapping[str,
     if lines := [curve._replace(label=str(value)) for curve, value in pairs if curve is not None]:
         drawn.append(plots.learning(lines, METRICS[metric]))
     return drawn
-
-
-def swept_keys(runs: Sequence[Run]) -> list[str]:
-    """The options that a sweep compares. Seeds and images, which it repeats them on, count if nothing else differs."""
-    found = differing_keys(runs)
-    return [key for key in found if key not in ("seed", "data.crop", *PHOTOGRAPH)] or found
 
 
 def value_order(value: Any) -> tuple[bool, float, str]:
