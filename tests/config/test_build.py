@@ -7,7 +7,7 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 from PIL import Image, ImageChops
-from pytorch_lightning import Callback, Trainer
+from pytorch_lightning import Callback
 
 from dip.config.build import build, read_data
 from dip.config.compose import CONFIGS, compose
@@ -367,6 +367,15 @@ def test_precision_is_chosen_by_the_hardware(monkeypatch, native):
     assert choose_precision("64-true", "cpu") == "64-true"
 
 
+def test_lightning_gets_the_device_as_a_plain_list(config, built, tmp_path, monkeypatch):
+    given = {}
+    monkeypatch.setattr("pytorch_lightning.Trainer.__init__", lambda self, **options: given.update(options))
+    for devices, plain in (("[0]", [0]), ("null", 1)):
+        built(config(f"trainer.devices={devices}"), tmp_path / devices)
+        assert given["devices"] == plain
+        assert type(given["devices"]) is type(plain)
+
+
 def test_a_run_has_its_threads_and_one_device(config, built, tmp_path):
     before = torch.get_num_threads()
     try:
@@ -379,12 +388,3 @@ def test_a_run_has_its_threads_and_one_device(config, built, tmp_path):
     for devices in ("[0,1]", "2", "[]"):
         with pytest.raises(UserError, match=r"trainer\.devices=.*, but a run has one device, such as \[0\]"):
             built(config(f"trainer.devices={devices}"), tmp_path)
-
-
-def test_lightning_gets_the_device_as_a_plain_list(config, built, tmp_path, monkeypatch):
-    given = {}
-    monkeypatch.setattr(Trainer, "__init__", lambda self, **options: given.update(options))
-    for devices, plain in (("[0]", [0]), ("null", 1)):
-        built(config(f"trainer.devices={devices}"), tmp_path / devices)
-        assert given["devices"] == plain
-        assert type(given["devices"]) is type(plain)

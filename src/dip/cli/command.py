@@ -25,15 +25,14 @@ from dip.files import write_text
 from dip.results.folder import find_sweep
 
 log = logging.getLogger(__name__)
+NAMED = "hydra.job.config.override_dirname.exclude_keys"  # what a job's folder is not named by
+NOT_REMEMBERED = {NAMED, "hydra.sweep.dir", "hydra.mode"}
 EXTRAS = {
     "hydra/launcher/submitit_slurm": "slurm",
     "hydra/launcher/submitit_local": "slurm",
     "hydra/launcher/ray": "ray",
     "hydra/sweeper/optuna": "optuna",
 }
-NAMED = "hydra.job.config.override_dirname.exclude_keys"  # what a job's folder is not named by
-NOT_REMEMBERED = {NAMED, "hydra.sweep.dir", "hydra.mode"}
-
 show_tracebacks = os.environ.get("HYDRA_FULL_ERROR") == "1"  # for whoever looks for a bug
 
 
