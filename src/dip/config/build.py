@@ -13,9 +13,8 @@ from omegaconf.errors import OmegaConfBaseException
 from torch import Tensor
 
 from dip.config.check import check_values
-from dip.config.compose import needs_hole_kind, to_yaml, with_hole_kind
+from dip.config.compose import needs_hole_kind, swept_overrides, to_yaml, with_hole_kind
 from dip.config.machine import check_machine, choose_precision, out_of_memory, quiet
-from dip.config.sweep import swept_overrides
 from dip.errors import UserError
 from dip.image.holes import split_by_depth
 from dip.image.photo import Photo

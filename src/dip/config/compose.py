@@ -8,8 +8,10 @@ from typing import Any
 
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
+from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from dip.errors import UserError
@@ -31,6 +33,25 @@ def compose(overrides: Sequence[str] = ()) -> DictConfig:
 
 def parse(overrides: Sequence[str]) -> list[Override]:
     return OverridesParser.create().parse_overrides(list(overrides))
+
+
+def swept_overrides() -> dict[str, Any]:
+    """The options that a sweep varies, with their values in this run; {} in a single run."""
+    if not HydraConfig.initialized() or HydraConfig.get().mode is not RunMode.MULTIRUN:
+        return {}
+    hydra = HydraConfig.get()
+    keys = {str(key) for key in hydra.sweeper.get("params") or ()}
+    started = Path(hydra.sweep.dir, "multirun.yaml")  # Hydra's basic sweeper keeps all values of a key there
+    if started.exists():
+        given = parse(OmegaConf.load(started).hydra.overrides.task)
+        keys |= {override.get_key_element() for override in given if override.is_sweep_override()}
+    own = parse(hydra.overrides.task)
+    return {name: plain(override) for override in own if (name := override.get_key_element()) in keys or not keys}
+
+
+def plain(override: Override) -> Any:
+    value = override.value()
+    return value if isinstance(value, bool | int | float) else str(value)
 
 
 def options(cfg: DictConfig) -> Any:
