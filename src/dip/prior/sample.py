@@ -7,7 +7,7 @@ from pytorch_lightning import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from dip.image.metrics import psnr, ssim
+from dip.image.metrics import psnr, ssim, texture_distance
 
 
 class Sample(NamedTuple):
@@ -68,3 +68,8 @@ def compare(output: Tensor, sample: Sample) -> dict[str, float]:
         "psnr_all": psnr(output, sample.truth, everywhere),
         "psnr_composite": psnr(sample.composite(output), sample.truth, everywhere),
     }
+
+
+def compare_texture(output: Tensor, sample: Sample) -> dict[str, float | None]:
+    """What `compare` gives, and `texture_distance`."""
+    return {**compare(output, sample), "texture_distance": texture_distance(sample.composite(output), sample.mask)}

@@ -15,7 +15,7 @@ from dip.files import atomic_write
 from dip.image import formats, tensors
 from dip.image.metrics import biharmonic, texture_distance
 from dip.image.photo import Photo
-from dip.prior.sample import Sample, compare, measure
+from dip.prior.sample import Sample, compare, compare_texture, measure
 from dip.results.folder import RunFolder
 from dip.results.pictures import side_by_side
 from dip.results.texture import Quilting
@@ -117,9 +117,7 @@ class ResultWriter:
             found |= compare(full, sample)
             for key, name in (("baseline", "biharmonic"), ("before_texture", "before_texture")):
                 if name in pictures:
-                    other = self.photo.enlarge(pictures[name])
-                    distance = texture_distance(sample.composite(other), sample.mask)
-                    found[key] = {**compare(other, sample), "texture_distance": distance}
+                    found[key] = compare_texture(self.photo.enlarge(pictures[name]), sample)
         return found
 
 

@@ -17,13 +17,19 @@ def choose_pixels(mask: Tensor, share: float, seed: int) -> Tensor:
     known = mask[0, 0].numpy() == 1
     random = np.random.default_rng(seed)  # a generator of its own, so that no other option moves the choice
     budget = max(1, round(share * known.sum()))
-    in_squares = ndimage.binary_opening(known, np.ones((3, 3)))  # few, where single pixels are missing all over
-    if in_squares.sum() < known.sum() / 2:
-        chosen = np.zeros_like(known)
-        chosen.flat[random.choice(np.flatnonzero(known), budget, replace=False)] = True
-    else:
-        chosen = copy_holes(known, budget, random)
+    chosen = choose_single(known, budget, random) if is_scattered(known) else copy_holes(known, budget, random)
     return torch.from_numpy(chosen)[None, None]
+
+
+def is_scattered(known: np.ndarray) -> bool:
+    """Whether so many single pixels are missing that hardly any 3x3 square is known."""
+    return ndimage.binary_opening(known, np.ones((3, 3))).sum() < known.sum() / 2
+
+
+def choose_single(known: np.ndarray, budget: int, random: np.random.Generator) -> np.ndarray:
+    chosen = np.zeros_like(known)
+    chosen.flat[random.choice(np.flatnonzero(known), budget, replace=False)] = True
+    return chosen
 
 
 def copy_holes(known: np.ndarray, budget: int, random: np.random.Generator) -> np.ndarray:
