@@ -5,8 +5,7 @@ import sys
 import hydra
 from omegaconf import DictConfig
 
-from dip.cli.command import one_line_errors
-from dip.cli.sweeps import prepare
+from dip.cli.command import one_line_errors, prepare
 from dip.config.check import check_types
 
 

@@ -124,7 +124,7 @@ def test_a_report_that_fails_is_one_line_and_leaves_the_exit_code(tmp_path, sour
         "from dip.cli.command import one_line_errors\n"
         "class Broken:\n"
         "    def find_spec(self, name, path=None, target=None):\n"
-        f'        if name == \'dip.results.report.collect\': exec("""{source}""")\n'
+        f'        if name == \'dip.results.report.tables\': exec("""{source}""")\n'
         "sys.meta_path.insert(0, Broken())\n"
         "@hydra.main(config_path='.', config_name='config', version_base='1.3')\n"
         "def main(cfg): pass\n"

@@ -367,6 +367,15 @@ def test_precision_is_chosen_by_the_hardware(monkeypatch, native):
     assert choose_precision("64-true", "cpu") == "64-true"
 
 
+def test_lightning_gets_the_device_as_a_plain_list(config, built, tmp_path, monkeypatch):
+    given = {}
+    monkeypatch.setattr("pytorch_lightning.Trainer.__init__", lambda self, **options: given.update(options))
+    for devices, plain in (("[0]", [0]), ("null", 1)):
+        built(config(f"trainer.devices={devices}"), tmp_path / devices)
+        assert given["devices"] == plain
+        assert type(given["devices"]) is type(plain)
+
+
 def test_a_run_has_its_threads_and_one_device(config, built, tmp_path):
     before = torch.get_num_threads()
     try:

@@ -15,6 +15,7 @@ from dip.config.compose import (
     needs_hole_kind,
     options,
     stem,
+    swept_overrides,
     to_yaml,
     with_hole_kind,
 )
@@ -28,6 +29,10 @@ def test_recipes_are_what_they_say(config):
     assert (recipe.trainer.max_steps, recipe.trainer.precision) == (6000, "32-true")
     assert [config(f"hole_kind={kind}").input.noise for kind in ("thin", "large")] == [0.2, 0.5]
     assert config("experiment=quick") == config()
+
+
+def test_a_single_run_varies_nothing():
+    assert swept_overrides() == {}
 
 
 @pytest.mark.parametrize("recipe", ["quick", "quality"])

@@ -13,8 +13,8 @@ import yaml
 from PIL import Image
 from torch.utils.tensorboard.writer import SummaryWriter
 
-from dip.results.report.collect import differing_keys, find_runs, read_runs
 from dip.results.report.page import picture_adjusted, settings, write_report
+from dip.results.report.tables import differing_keys, find_runs, read_runs
 
 REPOSITORY = Path(__file__).parents[2]
 

@@ -1,4 +1,4 @@
-"""What the command line adds to Hydra: file names as they are, and bad input refused in one line."""
+"""What the command line adds to Hydra: file names as they are, sweeps that resume, bad input refused in one line."""
 
 import logging
 import os
@@ -12,14 +12,21 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, ClassVar
 
+from hydra.core.utils import JobReturn
 from hydra.errors import HydraException, OverrideParseException
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
+from yaml import safe_load
 
+from dip.config.compose import parse
 from dip.errors import UserError
+from dip.files import write_text
+from dip.results.folder import find_sweep
 
 log = logging.getLogger(__name__)
+NAMED = "hydra.job.config.override_dirname.exclude_keys"  # what a job's folder is not named by
+NOT_REMEMBERED = {NAMED, "hydra.sweep.dir", "hydra.mode"}
 EXTRAS = {
     "hydra/launcher/submitit_slurm": "slurm",
     "hydra/launcher/submitit_local": "slurm",
@@ -37,7 +44,9 @@ def one_line_errors() -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt as interrupt:
-        log.error("interrupted: %s", interrupt if interrupt.args else how_to_resume(sys.argv))
+        sweep = {"-m", "--multirun"} & set(sys.argv)
+        resume = "-m resume=latest continues with what is not complete" if sweep else "there was nothing to save yet"
+        log.error("interrupted: %s", interrupt if interrupt.args else resume)
         sys.exit(128 + getattr(interrupt, "received", signal.SIGINT))
     except (HydraException, OmegaConfBaseException, UserError) as error:
         if show_tracebacks:
@@ -56,11 +65,6 @@ def one_line_errors() -> Iterator[None]:
     finally:
         for folder in Report.due:
             report(folder)
-
-
-def how_to_resume(arguments: list[str]) -> str:
-    sweep = "-m" in arguments or "--multirun" in arguments
-    return "-m resume=latest continues with what is not complete" if sweep else "there was nothing to save yet"
 
 
 def report_full_disk_once(hook: threading.ExceptHookArgs) -> None:
@@ -100,6 +104,19 @@ def unknown_key(full_key: str, parent: Any) -> str:
     return f"there is no key {full_key}; " + (f"did you mean {near[0]}?" if near else others)
 
 
+class RememberCommand(Callback):
+    """What of a sweep is kept: multirun.yaml in its folder, the command for resume=, which not every sweeper writes.
+
+    Of a run that has ended Hydra keeps the configurations, in memory and to the end; these are let go.
+    """
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        write_text(Path(config.hydra.sweep.dir, "multirun.yaml"), OmegaConf.to_yaml(config))
+
+    def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
+        job_return.cfg = job_return.hydra_cfg = None
+
+
 class Report(Callback):
     """Has the report of a sweep written at its end, whatever came of its jobs; it never changes the exit code."""
 
@@ -113,8 +130,8 @@ def report(folder: Path) -> None:
     """report.html and its tables in the sweep's folder; where that fails, one line about it."""
     again = f"python scripts/report.py {folder}"
     try:
-        from dip.results.report.collect import find_runs
         from dip.results.report.page import write_report
+        from dip.results.report.tables import find_runs
 
         said = write_report(folder) if find_runs(folder) else None
     except ImportError as error:
@@ -125,6 +142,45 @@ def report(folder: Path) -> None:
         said = f"no report: {type(error).__name__}: {' '.join(str(error).split())}; {again} tries it again"
     if said is not None:
         print(said, file=sys.stderr)  # and not to the log of a job that Ctrl-C has ended
+
+
+def prepare(arguments: list[str]) -> list[str]:
+    """The command line for Hydra: files quoted, and a sweep's jobs named by what they differ in.
+
+    With -m, resume=FOLDER is the command that the sweep in FOLDER was begun with; keys beside it are given anew.
+    """
+    if not {"-m", "--multirun"} & set(arguments):
+        for argument in arguments:
+            if key(argument) == "sweep":
+                raise UserError(f"{argument} is several runs; add -m: python train.py -m {' '.join(arguments)}")
+        return quote_files(arguments)
+    arguments = quote_files(remembered(arguments))
+    overrides = parse([argument for argument in arguments if is_override(argument)])
+    swept = {override.key_or_group: override.is_sweep_override() for override in overrides}  # the last one counts
+    fixed = sorted(name for name in swept if not swept[name] and not name.startswith("hydra"))
+    if any(key(argument) == "data.image" for argument in arguments) and not {"data.image", "name"} & set(fixed):
+        arguments, fixed = [*arguments, "name=pictures"], [*fixed, "name"]  # the sweep's folder, not one for each
+    first = next((number for number, argument in enumerate(arguments) if is_override(argument)), len(arguments))
+    return [*arguments[:first], f"{NAMED}=[{','.join(fixed)}]", *arguments[first:]]
+
+
+def key(argument: str) -> str:
+    return re.split("[=@]", argument.lstrip("+~"), maxsplit=1)[0]
+
+
+def is_override(argument: str) -> bool:
+    return not argument.startswith("-") and ("=" in argument or argument.startswith("~"))
+
+
+def remembered(arguments: list[str]) -> list[str]:
+    given = [argument for argument in arguments if key(argument) == "resume"]
+    if not given:
+        return arguments
+    folder = find_sweep(given[-1].partition("=")[2])
+    started = safe_load((folder / "multirun.yaml").read_text())["hydra"]["overrides"]
+    given_now = NOT_REMEMBERED | {key(argument) for argument in arguments}
+    before = [override for override in (*started["hydra"], *started["task"]) if key(override) not in given_now]
+    return [*(a for a in arguments if a not in given), *before, f"hydra.sweep.dir={folder}"]
 
 
 def quote_files(arguments: list[str]) -> list[str]:

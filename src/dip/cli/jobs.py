@@ -5,8 +5,10 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
+import joblib
 import torch
 from hydra.conf import HydraConf
 from hydra.core.hydra_config import HydraConfig
@@ -18,7 +20,6 @@ from dip.cli.command import show_tracebacks
 from dip.config.compose import depends_on_hole_kind
 from dip.config.machine import choose_precision
 from dip.config.resume import resumed_config, same_config
-from dip.config.sweep import check_objective, is_search, score, threads_per_job
 from dip.errors import UserError
 from dip.files import locked
 from dip.repair.run import repair
@@ -107,3 +108,44 @@ def perform(cfg: DictConfig, folder: RunFolder) -> dict[str, Any]:
     if batch.is_several(cfg.data.get("image")):
         return batch.repair_all(cfg, folder)
     return repair(cfg, folder)
+
+
+def threads_per_job(launcher: DictConfig) -> int | None:
+    """The threads of each job that a launcher runs at once, so that together they use no more than the cores.
+
+    None where it runs one job at a time, or sees to the threads itself.
+    """
+    if "cpus_per_task" in launcher:  # submitit; its local one starts all jobs at once
+        return launcher.cpus_per_task or (1 if "Local" in launcher._target_ else None)
+    if "n_jobs" not in launcher:
+        return None
+    cores = joblib.cpu_count()  # that this process may use
+    jobs = launcher.n_jobs if launcher.n_jobs > 0 else max(cores + 1 + launcher.n_jobs, 1)
+    return max(cores // jobs, 1)
+
+
+def is_search(sweeper: DictConfig) -> bool:
+    return not sweeper._target_.endswith("BasicSweeper")
+
+
+def check_objective(cfg: DictConfig) -> None:
+    """Raise UserError where the runs cannot have the score that a search needs."""
+    data = cfg.data
+    if cfg.objective == "psnr_held_out" and (cfg.stopping is None or not cfg.stopping._target_.endswith("HeldOut")):
+        raise UserError("objective=psnr_held_out, but no pixels are held out; set stopping=held_out")
+    if cfg.objective == "psnr_hole" and "truth" in data and data.truth is None and data.image is not None:
+        raise UserError(
+            "objective=psnr_hole, but the ground truth is not known; give data.truth, or objective=psnr_held_out"
+        )
+
+
+def score(metrics: dict[str, Any], objective: str) -> float:
+    """The objective in dB, the mean over several pictures or parts. Raises UserError where there is none."""
+    if objective in metrics:
+        return metrics[objective]
+    parts = [part for part in metrics.get("parts", metrics).values() if isinstance(part, dict)]
+    if not parts or "steps" in metrics:
+        raise UserError(
+            f"objective={objective}: the run has no such score; it held no pixels out, or ended before the first one"
+        )
+    return mean(score(part, objective) for part in parts)

@@ -1,20 +1,20 @@
 """From a configuration and a photograph to the objects of an experiment."""
 
 import inspect
+from functools import partial
 from textwrap import shorten
 from typing import Any, NamedTuple
 
 import pytorch_lightning as pl
 import torch
-from hydra.errors import InstantiationException
 from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 from torch import Tensor
 
 from dip.config.check import check_values
-from dip.config.compose import needs_hole_kind, to_yaml, with_hole_kind
+from dip.config.compose import needs_hole_kind, swept_overrides, to_yaml, with_hole_kind
 from dip.config.machine import check_machine, choose_precision, out_of_memory, quiet
-from dip.config.sweep import swept_overrides
 from dip.errors import UserError
 from dip.image.holes import split_by_depth
 from dip.image.photo import Photo
@@ -137,7 +137,7 @@ def build_trainer(
         callbacks=callbacks,
         plugins=[AtomicCheckpointIO()],
         default_root_dir=folder.path,
-        devices=cfg.trainer.devices or 1,
+        devices=list(cfg.trainer.devices or ()) or 1,
         max_epochs=1,  # all steps are one epoch
         enable_model_summary=False,
     )
@@ -166,22 +166,26 @@ def instantiate_group(cfg: DictConfig, group: str, **ready: Any) -> Any:
         return None
     try:
         check_part(part, group)
-        return instantiate(part, _convert_="all", **accepted(part, ready))
-    except (InstantiationException, ImportError) as error:
+        # Without the objects: Hydra would make dictionaries of dataclasses among them.
+        build = instantiate(part, _convert_="all", _partial_=True)
+        ready = accepted(part, ready)
+        return partial(build, **ready) if part.get("_partial_") else build(**ready)
+    except OmegaConfBaseException:
+        raise
+    except Exception as error:  # of its constructor, which may be anybody's
         said = " ".join(str(error.__cause__ or error).split())
         raise UserError(said if f"{group}." in said else f"{group}: {said}") from error  # ours name the key already
 
 
 def check_part(part: DictConfig, group: str) -> None:
     """Check the options of a part, and of the parts in it, against the annotations of what they build."""
-    values = OmegaConf.to_container(part, resolve=True)
-    assert isinstance(values, dict)
+    values: Any = OmegaConf.to_container(part, resolve=True)
     for name, value in values.items():
         if isinstance(value, dict) and "_target_" in value:
             check_part(part[name], f"{group}.{name}")
     target = get_object(part["_target_"])
     if target.__module__.startswith("dip."):
-        plain = {str(name): value for name, value in values.items() if not isinstance(value, dict)}
+        plain = {name: value for name, value in values.items() if not isinstance(value, dict)}
         check_options(options_of(target), plain, group)
 
 

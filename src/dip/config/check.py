@@ -77,12 +77,9 @@ def check_key(defaults: DictConfig, override: Override) -> None:
     group, _, name = override.key_or_group.rpartition(".")
     parent = OmegaConf.select(defaults, group) if group else defaults
     is_new = override.is_add() or override.is_force_add() or override.is_delete()
-    if OmegaConf.is_dict(parent) and name not in list(parent) and not is_new and not is_group(override):
+    is_group = (CONFIGS / override.key_or_group).is_dir() or override.key_or_group.startswith("hydra")
+    if OmegaConf.is_dict(parent) and name not in list(parent) and not is_new and not is_group:
         parent[name]
-
-
-def is_group(override: Override) -> bool:
-    return (CONFIGS / override.key_or_group).is_dir() or override.key_or_group.startswith("hydra")
 
 
 def values(override: Override) -> Iterator[Any]:

@@ -8,8 +8,10 @@ from typing import Any
 
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
+from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from dip.errors import UserError
@@ -33,17 +35,36 @@ def parse(overrides: Sequence[str]) -> list[Override]:
     return OverridesParser.create().parse_overrides(list(overrides))
 
 
-def options(cfg: DictConfig) -> dict[str, Any]:
+def swept_overrides() -> dict[str, Any]:
+    """The options that a sweep varies, with their values in this run; {} in a single run."""
+    if not HydraConfig.initialized() or HydraConfig.get().mode is not RunMode.MULTIRUN:
+        return {}
+    hydra = HydraConfig.get()
+    keys = {str(key) for key in hydra.sweeper.get("params") or ()}
+    started = Path(hydra.sweep.dir, "multirun.yaml")  # Hydra's basic sweeper keeps all values of a key there
+    if started.exists():
+        given = parse(OmegaConf.load(started).hydra.overrides.task)
+        keys |= {override.get_key_element() for override in given if override.is_sweep_override()}
+    own = parse(hydra.overrides.task)
+    return {name: plain(override) for override in own if (name := override.get_key_element()) in keys or not keys}
+
+
+def plain(override: Override) -> Any:
+    value = override.value()
+    return value if isinstance(value, bool | int | float) else str(value)
+
+
+def options(cfg: DictConfig) -> Any:
     """Every option with its value; with references to the table `by_hole` where the hole is not measured yet."""
     if needs_hole_kind(cfg):
-        return as_dict(cfg, resolve=False)
+        return OmegaConf.to_container(cfg)
     return values_for(cfg, cfg.get("hole_kind"))
 
 
 def values_for(cfg: DictConfig, kind: str) -> dict[str, Any]:
     """The options for a thin or a large hole, without the table."""
     known = kind if kind in KINDS else KINDS[0]
-    found = as_dict(with_hole_kind(cfg, known), resolve=True)
+    found: Any = OmegaConf.to_container(with_hole_kind(cfg, known), resolve=True)
     return {key: value for key, value in found.items() if key != "by_hole"} | {"hole_kind": kind}
 
 
@@ -56,12 +77,6 @@ def depends_on_hole_kind(cfg: DictConfig) -> bool:
 def needs_hole_kind(cfg: DictConfig) -> bool:
     """Whether some options have no value before the hole is measured."""
     return cfg.get("hole_kind") == "auto" and depends_on_hole_kind(cfg)
-
-
-def as_dict(cfg: DictConfig, resolve: bool) -> dict[str, Any]:
-    found = OmegaConf.to_container(cfg, resolve=resolve)
-    assert isinstance(found, dict)
-    return {str(key): value for key, value in found.items()}
 
 
 def to_yaml(cfg: DictConfig) -> str:

@@ -52,11 +52,9 @@ def check_version(folder: RunFolder, saved: DictConfig, given: DictConfig) -> No
 
 def load_config(folder: RunFolder) -> DictConfig:
     try:
-        saved = OmegaConf.load(folder.config)
+        return DictConfig(OmegaConf.load(folder.config))
     except YAMLError as error:
         raise UserError(f"{folder.config}: {' '.join(str(error).split())}") from error
-    assert isinstance(saved, DictConfig)
-    return saved
 
 
 def check_changeable(key: str) -> None:

@@ -9,9 +9,8 @@ import torch.nn.functional as F
 from annotated_types import Ge, Gt, Le, Lt
 from torch import Tensor, nn
 
+from dip.image import metrics, resize
 from dip.image.holes import deep_holes
-from dip.image.metrics import biharmonic
-from dip.image.resize import reduce_mask, reduced_size
 from dip.prior.averages import deviation
 
 
@@ -35,7 +34,7 @@ class ColourRuns:
         if self.weight == 0:
             return []
         height, width = mask.shape[-2:]
-        reduced = reduce_mask(mask, reduced_size(height, width, self.max_side(mask)))
+        reduced = resize.reduce_mask(mask, resize.reduced_size(height, width, self.max_side(mask)))
         found = [hole.float() for hole in deep_holes(mask == 0, self.depth)]
         return found if reduced.mean() > mask.mean() / 2 else []
 
@@ -70,7 +69,7 @@ class ColourGuide(nn.Module):
         self.rows = nn.Buffer(averaging(height, outputs.shape[-2]), persistent=False)
         self.columns = nn.Buffer(averaging(width, outputs.shape[-1]), persistent=False)
         self.fraction_inside = nn.Buffer(self.reduce(inside), persistent=False)  # of each reduced pixel: (1, 1, h, w)
-        mean, smooth = outputs.mean(dim=0, keepdim=True), self.reduce(biharmonic(target, mask))
+        mean, smooth = outputs.mean(dim=0, keepdim=True), self.reduce(metrics.biharmonic(target, mask))
         self.trusts = [self.trust(hole, mean - smooth) for hole in holes]
         trusted = sum((trust * hole for trust, hole in zip(self.trusts, holes, strict=True)), torch.zeros_like(inside))
         trust = self.reduce(trusted) / self.fraction_inside.clamp(min=1e-6)

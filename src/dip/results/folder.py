@@ -3,7 +3,6 @@
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +13,15 @@ OUTPUTS = Path("outputs")
 PARTS = ("region_*", "thin", "large")  # the folders of parts
 
 
-@dataclass(frozen=True)
 class RunFolder:
     """A folder that holds one run, or the folders of several."""
 
-    path: Path
-    resume: bool = False  # whether a run that is there goes on
+    def __init__(self, path: Path, resume: bool = False):
+        self.path = path
+        self.resume = resume  # whether a run that is there goes on
+        self.config = path / "config.yaml"
+        self.checkpoint = path / "checkpoints" / "last.ckpt"
+        self.raw_output = path / "output.pt"  # the tensors of an ensemble member, for the mean
 
     def __truediv__(self, name: str) -> "RunFolder":
         """The folder of a part or a member of this run."""
@@ -27,19 +29,6 @@ class RunFolder:
 
     def __str__(self) -> str:
         return str(self.path)
-
-    @property
-    def config(self) -> Path:
-        return self.path / "config.yaml"
-
-    @property
-    def checkpoint(self) -> Path:
-        return self.path / "checkpoints" / "last.ckpt"
-
-    @property
-    def raw_output(self) -> Path:
-        """The tensors of an ensemble member, for the mean."""
-        return self.path / "output.pt"
 
     @property
     def exists(self) -> bool:
@@ -99,8 +88,7 @@ def find_run(resume: str | None, new: str) -> str:
     if resume is None:
         return new
     if resume == "latest":
-        runs = [*OUTPUTS.glob("*/*/config.yaml"), *OUTPUTS.glob("*/*/*/config.yaml")]
-        latest = newest(runs, "there is no run in outputs/")
+        latest = newest("there is no run in outputs/", "*/*/config.yaml", "*/*/*/config.yaml")
         whole = latest.parent  # of a batch or of several parts, if it is a run as well
         return str((whole if RunFolder(whole).exists else latest).resolve())
     folder = Path(resume).expanduser()
@@ -114,17 +102,18 @@ def find_run(resume: str | None, new: str) -> str:
 def find_sweep(resume: str) -> Path:
     """The folder of the sweep that `resume` names, or of the newest one for "latest"."""
     if resume == "latest":
-        sweeps = list(OUTPUTS.glob("*/*/multirun.yaml"))
-        return newest(sweeps, "there is no sweep in outputs/; without -m the newest run resumes").resolve()
+        return newest("there is no sweep in outputs/; without -m the newest run resumes", "*/*/multirun.yaml").resolve()
     folder = Path(resume).expanduser()
     if not (folder / "multirun.yaml").is_file():
-        missing = "no sweep has started there, since there is no multirun.yaml"
-        raise UserError(f"resume={resume}: {missing}; start a new one")
+        raise UserError(
+            f"resume={resume}: no sweep has started there, since there is no multirun.yaml; start a new one"
+        )
     return folder.resolve()
 
 
-def newest(files: list[Path], missing: str) -> Path:
-    """The folder of the file that was written last; raises UserError with `missing` where there is none."""
+def newest(missing: str, *patterns: str) -> Path:
+    """The folder in outputs/ whose file was written last; raises UserError with `missing` where there is none."""
+    files = [file for pattern in patterns for file in OUTPUTS.glob(pattern)]
     if not files:
         raise UserError(f"resume=latest: {missing}")
     return max(files, key=lambda path: path.stat().st_mtime_ns).parent

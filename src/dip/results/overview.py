@@ -1,27 +1,30 @@
 """Overview: the TensorBoard tabs beside curves and pictures."""
 
+from dataclasses import dataclass
 from textwrap import indent
 from typing import Any
 
-from pytorch_lightning import Callback, Trainer
+from pytorch_lightning import Trainer
 from pytorch_lightning.loggers import TensorBoardLogger
 
 from dip.results.pictures import boards
 from dip.results.result import Results
+from dip.training.state import StatefulCallback
 
 # TensorBoard's custom scalars: one chart for each title, with every curve whose tag matches.
 CHARTS = {"Hole against known pixels": {"PSNR, dB": ["Multiline", ["^psnr_"]], "loss": ["Multiline", ["^loss"]]}}
 
 
-class Overview(Callback):
+@dataclass(eq=False, repr=False)
+class Overview(StatefulCallback):
     """The configuration as text, the curves of hole and known pixels in one chart, and, in a sweep, HParams.
 
     It comes after `Results`, whose metrics HParams shows. A run that resumes takes what is swept from its checkpoint.
     """
 
-    def __init__(self, configuration: str, swept: dict[str, Any]) -> None:
-        self.configuration = configuration  # YAML
-        self.swept = swept  # the keys that a sweep varies and their values, scalars
+    configuration: str  # YAML
+    swept: dict[str, Any]  # the keys that a sweep varies and their values, scalars
+    saved = ("swept",)
 
     def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
         code = indent(self.configuration, 4 * " ")  # in Markdown
@@ -42,9 +45,3 @@ class Overview(Callback):
         for logger in trainer.loggers:
             if isinstance(logger, TensorBoardLogger):
                 logger.log_hyperparams(self.swept, final, trainer.global_step)
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"swept": self.swept}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.swept = state_dict["swept"]

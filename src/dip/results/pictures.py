@@ -1,6 +1,7 @@
 """Pictures of a run: in TensorBoard and as files; each callback owns one of them."""
 
 import logging
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -21,7 +22,6 @@ from dip.prior.sample import Sample
 from dip.training.stopping import best_state
 
 log = logging.getLogger(__name__)
-ImageCount = Annotated[int, Ge(1), "callbacks.images=null writes none"]
 AnimationOption = Annotated[int, Ge(1), "callbacks.animation=null writes none"]
 
 
@@ -46,13 +46,11 @@ def boards(trainer: Trainer) -> list[SummaryWriter]:
 
 
 @checked
+@dataclass(eq=False, repr=False)
 class Images(Callback):
     """TensorBoard's pictures: the damaged one once, output and composite at about `count` growing steps."""
 
-    steps: set[int]  # known once training starts
-
-    def __init__(self, count: ImageCount):
-        self.count = count
+    count: Annotated[int, Ge(1), "callbacks.images=null writes none"]
 
     def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
         self.steps = growing_steps(trainer.max_steps, self.count)
@@ -68,23 +66,15 @@ class Images(Callback):
 
 
 @checked
+@dataclass(eq=False, repr=False)
 class Animation(Callback):
     """training.gif: how the output forms, frame by frame; it pauses on the last one and repeats."""
 
-    steps: set[int]  # known once training starts
-
-    def __init__(
-        self,
-        count: AnimationOption,  # of frames, about
-        max_side: AnimationOption,  # of a frame, in pixels
-        frame_ms: AnimationOption,
-        last_ms: AnimationOption,
-    ):
-        self.count = count
-        self.max_side = max_side
-        self.frame_ms = frame_ms
-        self.last_ms = last_ms
-        self.frames: list[Image.Image] = []
+    count: AnimationOption  # of frames, about
+    max_side: AnimationOption  # of a frame, in pixels
+    frame_ms: AnimationOption
+    last_ms: AnimationOption
+    frames: list[Image.Image] = field(default_factory=list, init=False)
 
     def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
         self.steps = growing_steps(trainer.max_steps, self.count)
@@ -114,11 +104,11 @@ class Animation(Callback):
         self.frames = [Image.fromarray(frame.numpy()) for frame in state_dict["frames"]]
 
 
+@dataclass(eq=False, repr=False)
 class CoverageMap(Callback):
     """supervision.png, also in TensorBoard: the hole in grey, magenta outside the known pixels' receptive fields."""
 
-    def __init__(self, coverage: Tensor):
-        self.coverage = coverage  # (1, 1, H, W), boolean: where the network's input gets gradient from known pixels
+    coverage: Tensor  # (1, 1, H, W), boolean: where the network's input gets gradient from known pixels
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
         if trainer.global_step > 0:

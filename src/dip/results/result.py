@@ -2,7 +2,7 @@
 
 import logging
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -68,15 +68,14 @@ class OutputFile:
         return formats.write(picture, self.wanted)
 
 
+@dataclass(frozen=True)
 class ResultWriter:
     """Turns an output of the network into all files of a result."""
 
-    # No dataclass: Hydra, which hands it to `Results`, would make a dictionary of one.
-    def __init__(self, photo: Photo, folder: RunFolder, output_file: OutputFile, texture: Quilting | None):
-        self.photo = photo
-        self.folder = folder
-        self.output_file = output_file
-        self.texture = texture  # gives a large hole in the output its details
+    photo: Photo
+    folder: RunFolder
+    output_file: OutputFile
+    texture: Quilting | None  # gives a large hole in the output its details
 
     def write(self, output: Tensor, run: dict[str, Any]) -> Result:
         """output: (1, C, h, w), at the size of the work; run: what is known of how it was reached."""
@@ -122,20 +121,14 @@ class ResultWriter:
         return found
 
 
+@dataclass(eq=False, repr=False)
 class Results(Callback):
     """Writes the result at the end of a run: of the state that its rule has kept, and without the input's noise."""
 
-    result: Result  # once the run has ended
-
-    def __init__(
-        self,
-        writer: ResultWriter,
-        keep_raw: bool,  # the output is kept as a tensor too, for the mean of an ensemble
-        seconds_before: float,  # what the guide took
-    ):
-        self.writer = writer
-        self.keep_raw = keep_raw
-        self.seconds_before = seconds_before
+    writer: ResultWriter
+    keep_raw: bool  # the output is kept as a tensor too, for the mean of an ensemble
+    seconds_before: float  # what the guide took
+    result: Result = field(init=False)  # once the run has ended
 
     def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
         self.started = time.monotonic() - self.seconds_before
@@ -149,9 +142,8 @@ class Results(Callback):
             output, deviation = pl_module.predict().float().cpu(), pl_module.deviation()
         deviation = None if deviation is None else deviation.cpu()
         if self.keep_raw:
-            raw = {"output": output} | ({} if deviation is None else {"deviation": deviation})
             with atomic_write(self.writer.folder.raw_output) as file:
-                torch.save(raw, file)
+                torch.save({"output": output, "deviation": deviation}, file)
         run: dict[str, Any] = {
             "steps": trainer.global_step,
             "seconds": round(seconds, 2),

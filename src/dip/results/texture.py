@@ -85,7 +85,10 @@ class Quilting:
 
     def quilt(self, guide: Tensor, details: Tensor, mask: Tensor, inside: Tensor, around: Tensor) -> Tensor:
         """The details everywhere in the hole, from blocks of those around it; all (1, _, H, W)."""
-        window, allowed = block_window(self.block, self.overlap), valid_positions(around, self.block)
+        ramp = ((torch.arange(self.block) + 0.5) / self.overlap).clamp(max=1)
+        ramp = torch.minimum(ramp, ramp.flip(0))
+        window = ramp[:, None] * ramp  # the weight of a block's pixels, which falls towards its edges: (side, side)
+        allowed = valid_positions(around, self.block)
         energies = [values.square().sum(dim=1, keepdim=True) for values in (details, guide)]
         spectrum = torch.fft.rfft2(torch.cat([*energies, details, guide], dim=1))
         found, filled = details.clone(), mask.clone()
@@ -149,13 +152,6 @@ def cover_with_blocks(inside: Tensor, side: int, overlap: int) -> list[Place]:
     return [square for square in squares if inside[square].any()]
 
 
-def block_window(side: int, overlap: int) -> Tensor:
-    """The weight of a block's pixels, which falls towards its edges: (side, side)."""
-    ramp = ((torch.arange(side) + 0.5) / overlap).clamp(max=1)
-    ramp = torch.minimum(ramp, ramp.flip(0))
-    return ramp[:, None] * ramp
-
-
 def valid_positions(region: Tensor, side: int) -> Tensor:
     """The upper left corners of the squares within a boolean (1, 1, H, W): (H - side + 1, W - side + 1), boolean."""
     return -F.max_pool2d(-region.float(), side, stride=1)[0, 0] == 1
@@ -176,13 +172,9 @@ def is_even(
     rows, columns = corners.nonzero().T
     middle = inside[0, 0].nonzero().double().mean(dim=0) - (patch - 1) / 2
     angles = torch.atan2(rows - middle[0], columns - middle[1])
-    return kurtosis(responses) < kurtosis_below and variety(responses, angles) < variety_below
-
-
-def kurtosis(responses: Tensor) -> float:
-    """The mean over filters of the kurtosis of their responses, (filters, patches): 3 is normal, edges raise it."""
     centred = responses - responses.mean(dim=1, keepdim=True)
-    return (centred.pow(4).mean(dim=1) / (centred.square().mean(dim=1).square() + 1e-12)).mean().item()
+    kurtosis = centred.pow(4).mean(dim=1) / (centred.square().mean(dim=1).square() + 1e-12)  # 3: normal, more: edges
+    return kurtosis.mean().item() < kurtosis_below and variety(responses, angles) < variety_below
 
 
 def variety(responses: Tensor, angles: Tensor) -> float:

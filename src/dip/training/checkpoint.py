@@ -59,8 +59,12 @@ class Checkpoint(callbacks.Checkpoint):
         self.loaded_states: dict[str, Any] = {}  # of the generators, from the checkpoint that the run resumes from
 
     def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
-        if self.loaded_states:
-            set_generator_states(self.loaded_states)
+        if states := self.loaded_states:
+            random.setstate(states["python"])
+            np.random.set_state(states["numpy"])
+            torch.set_rng_state(states["torch"])
+            if torch.cuda.is_available():  # the earlier process may have had more GPUs
+                torch.cuda.set_rng_state_all(states["cuda"][: torch.cuda.device_count()])
         self.due = time.monotonic() + self.every_seconds  # the next checkpoint
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Sample, batch_idx: int) -> None:
@@ -91,7 +95,14 @@ class Checkpoint(callbacks.Checkpoint):
         self.due = time.monotonic() + self.every_seconds
 
     def state_dict(self) -> dict[str, Any]:
-        return generator_states()
+        """The states of all random generators, as tensors and plain values."""
+        numpy = np.random.get_state(legacy=False)
+        return {
+            "python": random.getstate(),
+            "numpy": {**numpy, "state": {**numpy["state"], "key": numpy["state"]["key"].tolist()}},
+            "torch": torch.get_rng_state(),
+            "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.loaded_states = state_dict
@@ -119,23 +130,3 @@ def interruption_of(trainer: Any) -> Interruption:
 def fingerprint(sample: Sample) -> int:
     """A checksum of image and mask; other ones have another."""
     return crc32(sample.mask.numpy().tobytes(), crc32(sample.target.numpy().tobytes()))
-
-
-def generator_states() -> dict[str, Any]:
-    """The states of all random generators, as tensors and plain values."""
-    numpy = np.random.get_state(legacy=False)
-    return {
-        "python": random.getstate(),
-        "numpy": {**numpy, "state": {**numpy["state"], "key": numpy["state"]["key"].tolist()}},
-        "torch": torch.get_rng_state(),
-        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
-    }
-
-
-def set_generator_states(states: dict[str, Any]) -> None:
-    """Set all random generators as they were in an earlier process, which may have had more GPUs."""
-    random.setstate(states["python"])
-    np.random.set_state(states["numpy"])
-    torch.set_rng_state(states["torch"])
-    if torch.cuda.is_available():
-        torch.cuda.set_rng_state_all(states["cuda"][: torch.cuda.device_count()])

@@ -1,5 +1,6 @@
 """Noise on the weights of convolutions during training."""
 
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 import torch
@@ -12,6 +13,7 @@ from dip.prior.sample import Sample
 
 
 @checked
+@dataclass(eq=False, repr=False)
 class WeightJitter(Callback):
     """Adds Gaussian noise to the weights of every convolution before each step, and leaves it there.
 
@@ -19,8 +21,7 @@ class WeightJitter(Callback):
     for large holes; their code computes the noise and discards it).
     """
 
-    def __init__(self, share: Annotated[float, Ge(0), "0 adds no noise"]):
-        self.share = share
+    share: Annotated[float, Ge(0), "0 adds no noise"]
 
     @torch.no_grad()
     def on_train_batch_start(self, trainer: Trainer, pl_module: Any, batch: Sample, batch_idx: int) -> None:
@@ -33,6 +34,7 @@ class WeightJitter(Callback):
 
 
 @checked
+@dataclass(eq=False, repr=False)
 class Langevin(Callback):
     """Langevin dynamics: adds Gaussian noise to the convolution weights after each step (arXiv:1904.07457).
 
@@ -40,8 +42,7 @@ class Langevin(Callback):
     the gradient (Welling and Teh 2011).
     """
 
-    def __init__(self, noise: Annotated[float, Ge(0), "0 adds no noise"]):
-        self.noise = noise
+    noise: Annotated[float, Ge(0), "0 adds no noise"]
 
     @torch.no_grad()
     def on_train_batch_end(self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Sample, batch_idx: int) -> None:

@@ -2,6 +2,7 @@
 
 import logging
 import math
+from dataclasses import dataclass, field
 from typing import Annotated, Any
 
 import torch
@@ -18,6 +19,7 @@ log = logging.getLogger(__name__)
 
 
 @checked
+@dataclass(eq=False, repr=False)
 class DivergenceGuard(StatefulCallback):
     """Restores the last good weights when the PSNR of the known pixels has dropped, or loss or output is NaN.
 
@@ -27,24 +29,17 @@ class DivergenceGuard(StatefulCallback):
 
     saved = ("held_out", "psnr_known", "times", "good", "latest")
 
-    def __init__(
-        self,
-        drop_db: Annotated[float, Gt(0), "null turns the check off"] | None,  # since the last check
-        every_steps: Annotated[int, Ge(1)],
-        lr_factor: Annotated[float, Gt(0), Le(1)],  # of the learning rate, from the second roll-back on
-        at_most: Annotated[int, Ge(1)],  # roll-backs; then the run ends as `diverged`
-    ):
-        self.drop_db = drop_db
-        self.every_steps = every_steps
-        self.lr_factor = lr_factor
-        self.at_most = at_most
-        self.held_out = False  # whether pixels were held out at the last check
-        self.psnr_known = -math.inf  # at the last check, in dB
-        self.times = 0
-        # Two copies: the step that was just checked may have broken the weights that came after it.
-        self.good: dict[str, Tensor] | None = None
-        self.latest: dict[str, Tensor] | None = None
-        self.diverged: str | None = None  # why the run has ended
+    drop_db: Annotated[float, Gt(0), "null turns the check off"] | None  # since the last check
+    every_steps: Annotated[int, Ge(1)]
+    lr_factor: Annotated[float, Gt(0), Le(1)]  # of the learning rate, from the second roll-back on
+    at_most: Annotated[int, Ge(1)]  # roll-backs; then the run ends as `diverged`
+    held_out: bool = field(default=False, init=False)  # whether pixels were held out at the last check
+    psnr_known: float = field(default=-math.inf, init=False)  # at the last check, in dB
+    times: int = field(default=0, init=False)
+    # Two copies: the step that was just checked may have broken the weights that came after it.
+    good: dict[str, Tensor] | None = field(default=None, init=False)
+    latest: dict[str, Tensor] | None = field(default=None, init=False)
+    diverged: str | None = field(default=None, init=False)  # why the run has ended
 
     def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
         if self.good is None and self.drop_db is not None:

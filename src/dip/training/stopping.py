@@ -1,10 +1,12 @@
 """Early stopping: when a run has reached its best state, and that state. No rule sees the ground truth."""
 
 import logging
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from statistics import fmean
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import torch
 from annotated_types import Ge, Gt, Le, Lt
@@ -21,13 +23,10 @@ from dip.training.rollback import DivergenceGuard
 from dip.training.state import StatefulCallback, copy_state
 
 log = logging.getLogger(__name__)
-EverySteps = Annotated[int, Ge(1)]
-Patience = Annotated[int, Ge(1), "null never stops early"] | None
-MinGain = Annotated[float, Ge(0)]
-Decay = Annotated[float, Gt(0), Lt(1)]  # by what factor the weight of a picture falls with each later one
 
 
 @checked
+@dataclass(eq=False, repr=False)
 class Stopping(StatefulCallback):
     """Stops a run `patience_steps` after its best state, by the score of every `every_steps`-th step; higher is better.
 
@@ -35,23 +34,24 @@ class Stopping(StatefulCallback):
     `patience_steps` the run does all its steps and keeps the last state.
     """
 
-    name: str  # in metrics.json, as what stopped the run
-    tag: str  # of the score in TensorBoard
+    name: ClassVar[str]  # in metrics.json, as what stopped the run
+    tag: ClassVar[str]  # of the score in TensorBoard
     saved = ("ends_at", "best", "best_step", "best_score")
 
-    def __init__(self, every_steps: EverySteps, patience_steps: Patience, min_gain: MinGain):
-        if patience_steps is not None and patience_steps < every_steps:
+    every_steps: Annotated[int, Ge(1)]
+    patience_steps: Annotated[int, Ge(1), "null never stops early"] | None
+    min_gain: Annotated[float, Ge(0)]
+    ends_at: int | None = field(default=None, init=False)  # the run's last step, once it is known
+    best: dict[str, Tensor] | None = field(default=None, init=False)  # the state that is kept
+    best_step: int = field(default=0, init=False)
+    best_score: float = field(default=-math.inf, init=False)
+
+    def __post_init__(self) -> None:
+        if self.patience_steps is not None and self.patience_steps < self.every_steps:
             raise UserError(
-                f"stopping.patience_steps={patience_steps}, but it must be at least the steps between two scores, "
-                f"stopping.every_steps={every_steps}"
+                f"stopping.patience_steps={self.patience_steps}, but it must be at least the steps between two scores, "
+                f"stopping.every_steps={self.every_steps}"
             )
-        self.every_steps = every_steps
-        self.patience_steps = patience_steps
-        self.min_gain = min_gain
-        self.ends_at: int | None = None  # the run's last step, once it is known
-        self.best: dict[str, Tensor] | None = None  # the state that is kept
-        self.best_step = 0
-        self.best_score = float("-inf")
 
     def hold_out(self, mask: Tensor) -> Tensor | None:
         """The known pixels that the loss must not see: (1, 1, H, W), boolean; None for none."""
@@ -98,10 +98,11 @@ class Stopping(StatefulCallback):
 
     def metrics(self) -> dict[str, Any]:
         """The rule's part of metrics.json; empty if the run ended before the first score."""
-        return {"best_step": self.best_step} if self.best_score > float("-inf") else {}
+        return {"best_step": self.best_step} if self.best_score > -math.inf else {}
 
 
 @checked
+@dataclass(eq=False, repr=False)
 class HeldOut(Stopping):
     """Stops by the PSNR, in dB, of known pixels that the loss does not see and that lie as the hole does.
 
@@ -112,22 +113,12 @@ class HeldOut(Stopping):
     tag = "psnr_held_out"
     saved = (*Stopping.saved, "refit_from", "biharmonic")
 
-    def __init__(
-        self,
-        share: Annotated[float, Gt(0), Le(0.5)],  # of the known pixels that is held out
-        seed: Annotated[int, Ge(0)],  # for their places
-        refit_share: Annotated[float, Ge(0), Lt(1)],
-        every_steps: EverySteps,
-        patience_steps: Patience,
-        min_gain: MinGain,
-    ):
-        super().__init__(every_steps, patience_steps, min_gain)
-        self.share = share
-        self.seed = seed
-        self.refit_share = refit_share
-        self.refit_steps = 0  # known once training starts
-        self.refit_from: int | None = None
-        self.biharmonic = float("nan")  # the score of biharmonic inpainting on the same pixels
+    share: Annotated[float, Gt(0), Le(0.5)]  # of the known pixels that is held out
+    seed: Annotated[int, Ge(0)]  # for their places
+    refit_share: Annotated[float, Ge(0), Lt(1)]
+    refit_steps: int = field(default=0, init=False)  # known once training starts
+    refit_from: int | None = field(default=None, init=False)
+    biharmonic: float = field(default=math.nan, init=False)  # the score of biharmonic inpainting on the same pixels
 
     def hold_out(self, mask: Tensor) -> Tensor:
         return choose_pixels(mask, self.share, self.seed)
@@ -172,23 +163,24 @@ class HeldOut(Stopping):
 
 
 @checked
+@dataclass(eq=False, repr=False)
 class WindowVariance(Stopping):
     """Stops by the negative variance of the pictures of the last `window_steps` (ES-WMV, arXiv:2112.06074)."""
 
     name = tag = "window_variance"
     saved = (*Stopping.saved, "pictures")
 
-    def __init__(
-        self, window_steps: Annotated[int, Ge(2)], every_steps: EverySteps, patience_steps: Patience, min_gain: MinGain
-    ):
-        super().__init__(every_steps, patience_steps, min_gain)
-        if window_steps < 2 * every_steps:
+    window_steps: Annotated[int, Ge(2)]
+    pictures: list[Tensor] = field(default_factory=list, init=False)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.window_steps < 2 * self.every_steps:
             raise UserError(
-                f"stopping.window_steps={window_steps}, but it must hold two pictures, which are "
-                f"stopping.every_steps={every_steps} apart"
+                f"stopping.window_steps={self.window_steps}, but it must hold two pictures, which are "
+                f"stopping.every_steps={self.every_steps} apart"
             )
-        self.window = window_steps // every_steps
-        self.pictures: list[Tensor] = []
+        self.window = self.window_steps // self.every_steps
 
     def score(self, picture: Tensor, batch: Sample) -> float | None:
         self.pictures = [*self.pictures, picture.clone()][-self.window :]
@@ -200,18 +192,17 @@ class WindowVariance(Stopping):
 
 
 @checked
+@dataclass(eq=False, repr=False)
 class MovingVariance(Stopping):
     """Stops by the negative moving variance of the pictures (ES-EMV, Wang et al., arXiv:2112.06074)."""
 
     name = tag = "moving_variance"
     saved = (*Stopping.saved, "mean", "variance", "seen")
 
-    def __init__(self, decay: Decay, every_steps: EverySteps, patience_steps: Patience, min_gain: MinGain):
-        super().__init__(every_steps, patience_steps, min_gain)
-        self.decay = decay
-        self.mean: Tensor | None = None
-        self.variance = 0.0
-        self.seen = 0
+    decay: Annotated[float, Gt(0), Lt(1)]  # by what factor the weight of a picture falls with each later one
+    mean: Tensor | None = field(default=None, init=False)
+    variance: float = field(default=0.0, init=False)
+    seen: int = field(default=0, init=False)
 
     def score(self, picture: Tensor, batch: Sample) -> float | None:
         self.seen += 1

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from dip.errors import UserError
 from dip.options import checked
-from dip.prior.nets.layers import OUTPUTS, Features, Output, UpSampling, upsample2x
+from dip.prior.nets import layers
 
 
 @checked
@@ -27,15 +27,15 @@ class DeepDecoder(nn.Module):
 
     def __init__(
         self,
-        in_channels: Features,
-        out_channels: Features,
+        in_channels: layers.Features,
+        out_channels: layers.Features,
         size: Sequence[int],  # height and width of the output
-        features: Annotated[Sequence[Features], MinLen(2), "there are two layers or more"],  # of each layer
-        up_sampling: UpSampling = "bilinear",
-        output: Output = "sigmoid",
+        features: Annotated[Sequence[layers.Features], MinLen(2), "there are two layers or more"],  # of each layer
+        up_sampling: layers.UpSampling = "bilinear",
+        output: layers.Output = "sigmoid",
     ):
         super().__init__()
-        self.up_sampling: UpSampling = up_sampling
+        self.up_sampling: layers.UpSampling = up_sampling
         # The height and width in each layer, from the input's to the output's.
         self.sizes = [[-(-side // 2**level) for side in size] for level in reversed(range(len(features)))]
         self.mix = nn.ModuleList(nn.Conv2d(i, o, 1, bias=False) for i, o in pairwise([in_channels, *features]))
@@ -43,12 +43,12 @@ class DeepDecoder(nn.Module):
             nn.Sequential(nn.ReLU(), nn.BatchNorm2d(width, track_running_stats=False)) for width in features
         )
         self.to_picture = nn.Conv2d(features[-1], out_channels, 1, bias=False)
-        self.bound = OUTPUTS[output]()
+        self.bound = layers.OUTPUTS[output]()
 
     def forward(self, x: Tensor) -> Tensor:
         self.check_size(*x.shape[-2:])
         for mix, normalize, (height, width) in zip(self.mix, self.normalize, self.sizes[1:], strict=False):
-            x = normalize(upsample2x(mix(x), self.up_sampling)[..., :height, :width])
+            x = normalize(layers.upsample2x(mix(x), self.up_sampling)[..., :height, :width])
         x = self.normalize[-1](self.mix[-1](x))
         return self.bound(self.to_picture(x).float())  # bfloat16 is too coarse for a picture
 

@@ -7,7 +7,7 @@ from annotated_types import Ge
 from torch import Tensor, nn
 
 from dip.options import checked
-from dip.prior.nets.layers import OUTPUTS, Features, Kernel, Output, Padding, SameConv2d, conv_norm_act
+from dip.prior.nets import layers
 
 
 @checked
@@ -22,17 +22,17 @@ class ResNet(nn.Module):
 
     def __init__(
         self,
-        in_channels: Features,
-        out_channels: Features,
+        in_channels: layers.Features,
+        out_channels: layers.Features,
         blocks: Annotated[int, Ge(1)],
-        features: Features,  # of every layer
-        kernel: Kernel = 3,
+        features: layers.Features,  # of every layer
+        kernel: layers.Kernel = 3,
         negative_slope: float = 0.2,  # of the LeakyReLU
-        padding: Padding = "reflect",
-        output: Output = "sigmoid",
+        padding: layers.Padding = "reflect",
+        output: layers.Output = "sigmoid",
     ):
         super().__init__()
-        conv = partial(conv_norm_act, kernel=kernel, padding=padding)
+        conv = partial(layers.conv_norm_act, kernel=kernel, padding=padding)
         self.enter = nn.Sequential(*conv(in_channels, features, norm="none", negative_slope=negative_slope))
         self.blocks = nn.ModuleList(
             nn.Sequential(
@@ -42,8 +42,8 @@ class ResNet(nn.Module):
             for _ in range(blocks)
         )
         self.leave = nn.Sequential(*conv(features, features)[:-1])
-        self.to_picture = SameConv2d(features, out_channels, kernel, padding)
-        self.bound = OUTPUTS[output]()
+        self.to_picture = layers.SameConv2d(features, out_channels, kernel, padding)
+        self.bound = layers.OUTPUTS[output]()
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.enter(x)

@@ -10,18 +10,7 @@ from torch import Tensor, nn
 
 from dip.errors import UserError
 from dip.options import checked
-from dip.prior.nets.layers import (
-    OUTPUTS,
-    DownSampling,
-    Features,
-    Kernel,
-    Output,
-    Padding,
-    UpSampling,
-    Widths,
-    conv_norm_act,
-    upsample2x,
-)
+from dip.prior.nets import layers
 
 
 class NoSkip(nn.Module):
@@ -44,19 +33,19 @@ class Skip(nn.Module):
 
     def __init__(
         self,
-        in_channels: Features,
-        out_channels: Features,
-        down: Widths,  # features of the encoder
-        up: Widths,  # of the decoder
+        in_channels: layers.Features,
+        out_channels: layers.Features,
+        down: layers.Widths,  # features of the encoder
+        up: layers.Widths,  # of the decoder
         skip: Annotated[Sequence[Annotated[int, Ge(0)]], MinLen(1), "0 is no connection"],  # of the skip connections
-        down_kernel: Kernel = 3,
-        up_kernel: Kernel = 3,
-        down_sampling: DownSampling = "stride",  # of the convolution, or what follows it
-        up_sampling: UpSampling = "bilinear",
+        down_kernel: layers.Kernel = 3,
+        up_kernel: layers.Kernel = 3,
+        down_sampling: layers.DownSampling = "stride",  # of the convolution, or what follows it
+        up_sampling: layers.UpSampling = "bilinear",
         up_1x1: bool = True,  # a 1x1 convolution after the decoder's
         negative_slope: float = 0.2,  # of the LeakyReLU
-        padding: Padding = "reflect",
-        output: Output = "sigmoid",
+        padding: layers.Padding = "reflect",
+        output: layers.Output = "sigmoid",
     ):
         super().__init__()
         if not len(down) == len(up) == len(skip):
@@ -64,8 +53,8 @@ class Skip(nn.Module):
                 f"model.down, model.up and model.skip have {len(down)}, {len(up)} and {len(skip)} numbers; "
                 "give each of them one for every scale"
             )
-        self.up_sampling: UpSampling = up_sampling
-        conv = partial(conv_norm_act, padding=padding, negative_slope=negative_slope)
+        self.up_sampling: layers.UpSampling = up_sampling
+        conv = partial(layers.conv_norm_act, padding=padding, negative_slope=negative_slope)
         self.skips, self.downs, self.ups = nn.ModuleList(), nn.ModuleList(), nn.ModuleList()
         entering = [in_channels, *down[:-1]]  # features that enter each scale from above
         rising = [*up[1:], down[-1]]  # features that come up to it from below
@@ -79,7 +68,7 @@ class Skip(nn.Module):
             decode = [*conv(joined, decoded, up_kernel), *(conv(decoded, decoded, 1) if up_1x1 else ())]
             self.ups.append(nn.Sequential(norm, *decode))
         self.to_picture = nn.Conv2d(up[0], out_channels, 1)
-        self.bound = OUTPUTS[output]()
+        self.bound = layers.OUTPUTS[output]()
 
     def forward(self, x: Tensor) -> Tensor:
         self.check_size(*x.shape[-2:])
@@ -90,7 +79,7 @@ class Skip(nn.Module):
             x = down(x)
         for up in reversed(self.ups):
             height, width = sizes.pop()
-            x = up(torch.cat([skips.pop(), upsample2x(x, self.up_sampling)[..., :height, :width]], dim=1))
+            x = up(torch.cat([skips.pop(), layers.upsample2x(x, self.up_sampling)[..., :height, :width]], dim=1))
         return self.bound(self.to_picture(x).float())  # bfloat16 is too coarse for a picture
 
     def check_size(self, height: int, width: int) -> None:

@@ -13,25 +13,14 @@ from torch.utils.checkpoint import checkpoint
 
 from dip.errors import UserError
 from dip.options import checked
-from dip.prior.nets.layers import (
-    OUTPUTS,
-    Features,
-    Kernel,
-    Norm,
-    Output,
-    Padding,
-    UpSampling,
-    Widths,
-    conv_norm_act,
-    upsample2x,
-)
+from dip.prior.nets import layers
 
 
 def double_conv(in_channels: int, out_channels: int, kernel: int, **options: Any) -> nn.Sequential:
     """Convolution, norm and LeakyReLU, twice: (N, in_channels, H, W) -> (N, out_channels, H, W)."""
     return nn.Sequential(
-        *conv_norm_act(in_channels, out_channels, kernel, **options),
-        *conv_norm_act(out_channels, out_channels, kernel, **options),
+        *layers.conv_norm_act(in_channels, out_channels, kernel, **options),
+        *layers.conv_norm_act(out_channels, out_channels, kernel, **options),
     )
 
 
@@ -42,11 +31,11 @@ class UpConv(nn.Module):
     """
 
     def __init__(
-        self, in_channels: int, out_channels: int, up_sampling: UpSampling = "nearest", padding: Padding = "zeros"
+        self, features_in: int, features: int, up_sampling: layers.UpSampling = "nearest", padding: str = "zeros"
     ):
         super().__init__()
-        self.convolution = nn.Conv2d(in_channels, out_channels, 2)
-        self.up_sampling: UpSampling = up_sampling
+        self.convolution = nn.Conv2d(features_in, features, 2)
+        self.up_sampling: layers.UpSampling = up_sampling
         self.padding = padding
         self.spread = nn.Buffer(spread_2x2_to_3x3(), persistent=False)
 
@@ -55,7 +44,7 @@ class UpConv(nn.Module):
         if (self.up_sampling, self.padding) == ("nearest", "zeros"):
             return self.forward_fused(x, even)
         mode = "constant" if self.padding == "zeros" else self.padding
-        return self.convolution(F.pad(upsample2x(x, self.up_sampling), (0, even[1], 0, even[0]), mode))
+        return self.convolution(F.pad(layers.upsample2x(x, self.up_sampling), (0, even[1], 0, even[0]), mode))
 
     def forward_fused(self, x: Tensor, even: tuple[int, int]) -> Tensor:
         """All of it as one transposed convolution of the small picture.
@@ -85,18 +74,18 @@ class UNet(nn.Module):
 
     def __init__(
         self,
-        in_channels: Features,
-        out_channels: Features,
+        in_channels: layers.Features,
+        out_channels: layers.Features,
         depth: Annotated[int, Ge(1)],  # number of levels
-        widths: Widths,  # features per level, from the full size down; the last one repeats
-        encoder_kernel: Kernel = 3,
-        decoder_kernel: Kernel = 5,
-        up_sampling: UpSampling = "nearest",
-        norm: Norm = "batch",  # "layer" is over features and pixels
+        widths: layers.Widths,  # features per level, from the full size down; the last one repeats
+        encoder_kernel: layers.Kernel = 3,
+        decoder_kernel: layers.Kernel = 5,
+        up_sampling: layers.UpSampling = "nearest",
+        norm: layers.Norm = "batch",  # "layer" is over features and pixels
         negative_slope: float = 0.01,  # of the LeakyReLU
-        padding: Padding = "zeros",
+        padding: layers.Padding = "zeros",
         skip_connections: bool = True,  # False leaves an autoencoder
-        output: Output = "linear",  # without bound, or in (0, 1)
+        output: layers.Output = "linear",  # without bound, or in (0, 1)
         output_gain: Annotated[float, Gt(0)] = 1.0,  # scales the initial weights of the last convolution
         activation_checkpointing: bool = False,  # less memory, one more forward pass, the same gradients
     ):
@@ -114,7 +103,7 @@ class UNet(nn.Module):
         self.grow = nn.ModuleList(UpConv(*io, up_sampling, padding) for io in decoder)
         self.decode = nn.ModuleList(conv(joined * o, o, decoder_kernel) for _, o in decoder)
         self.to_picture = nn.Conv2d(levels[0], out_channels, 2)
-        self.bound = OUTPUTS[output]()
+        self.bound = layers.OUTPUTS[output]()
         self.apply(initialise)
         # With a gain of 1, as published, the untrained network draws patches of strong colour. One that lies in the
         # hole stays there, since no known pixel objects. A small gain starts from plain grey.

@@ -15,9 +15,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from dip.files import write_text
 from dip.results.report import plots
-from dip.results.report.collect import Run, differing_keys
 from dip.results.report.plots import Curve
-from dip.results.report.tables import METRICS, NONE, Column, Report, as_csv, as_markdown, readable, table_value
+from dip.results.report.tables import METRICS, NONE, Report, Run, as_csv, as_markdown, differing_keys, option, readable
 
 PHOTOGRAPH = ("data.image", "data.example.photograph")  # the options that say which image it is
 PICTURES = {
@@ -49,12 +48,12 @@ def as_page(report: Report) -> str:
     single = len(report.runs) == 1
     return environment.from_string(template).render(
         report=report,
-        table_value=table_value,
         readable=readable,
         winners={ranked[0].name for ranked in report.pictures} if report.has_best else set(),
+        labels=PICTURES,
+        embedded=embedded,
         single=describe_single(report.runs[0]) if single else None,
-        effects=[] if single else effects(report),
-        sheets=[] if single else sheets(report),
+        effects={} if single else effects(report),
         settings=settings(report.runs),
     )
 
@@ -70,7 +69,6 @@ def describe_single(run: Run) -> dict[str, Any]:
         drawn.append(plots.learning([curves["loss"]], "loss", log=True))
     return {
         "pictures": {name: picture for name, picture in pictures.items() if picture},
-        "labels": PICTURES,
         "animation": as_url(gif.read_bytes(), "gif") if gif.exists() else None,
         "plots": drawn,
     }
@@ -84,19 +82,22 @@ def read_curves(run: Run) -> dict[str, Curve]:
     return {tag: Curve(tag, [p.step for p in found], [p.value for p in found]) for tag, found in points.items()}
 
 
-def effects(report: Report) -> list[dict[str, Any]]:
+def effects(report: Report) -> dict[str, list[str]]:
     """For each swept option a plot of what its values result in, and one of the learning curves in the same colours."""
     metric = report.metric
     if not metric:
-        return []
+        return {}
     runs = [run for run in report.done if math.isfinite(run.metrics[metric])]
     curves = {run.name: read_curves(run).get(metric) for run in runs}
-    return [{"option": key, "plots": plot_effect(key, runs, metric, curves)} for key in swept_keys(runs)]
+    differing = differing_keys(runs)
+    # Seeds and images, which a sweep repeats its options on, count if nothing else differs.
+    swept = [key for key in differing if key not in ("seed", "data.crop", *PHOTOGRAPH)] or differing
+    return {key: plot_effect(key, runs, metric, curves) for key in swept}
 
 
 def plot_effect(key: str, runs: Sequence[Run], metric: str, curves: Mapping[str, Curve | None]) -> list[str]:
     runs = sorted(runs, key=lambda run: value_order(run.config.get(key)))
-    given = [NONE if (value := table_value(run, Column(key, "option"))) is None else value for run in runs]
+    given = [NONE if (value := option(run, key)) is None else value for run in runs]
     results, label = [run.metrics[metric] for run in runs], METRICS[metric]
     if key not in PHOTOGRAPH and len({photograph_of(run) for run in runs}) > 1:
         results, label = picture_adjusted(runs, metric), f"{label}, adjusted for the image"
@@ -105,12 +106,6 @@ def plot_effect(key: str, runs: Sequence[Run], metric: str, curves: Mapping[str,
     if lines := [curve._replace(label=str(value)) for curve, value in pairs if curve is not None]:
         drawn.append(plots.learning(lines, METRICS[metric]))
     return drawn
-
-
-def swept_keys(runs: Sequence[Run]) -> list[str]:
-    """The options that a sweep compares. Seeds and images, which it repeats them on, count if nothing else differs."""
-    found = differing_keys(runs)
-    return [key for key in found if key not in ("seed", "data.crop", *PHOTOGRAPH)] or found
 
 
 def value_order(value: Any) -> tuple[bool, float, str]:
@@ -133,20 +128,6 @@ def photograph_of(run: Run) -> str:
     return " ".join(str(run.config.get(key)) for key in PHOTOGRAPH)
 
 
-def sheets(report: Report) -> list[dict[str, Any]]:
-    """For each damaged picture: itself, the ground truth, the baseline, and every run's result, the best first."""
-    found = []
-    for ranked in report.pictures:
-        best, baseline = ranked[0], ranked[0].metrics.get("baseline.psnr_hole")
-        labels = {name: PICTURES[name] for name in ("masked", "truth", "biharmonic")}
-        labels["biharmonic"] += f": {baseline:.2f} dB" if baseline is not None else ""
-        shown = [(label, best.folder / f"{name}.png") for name, label in labels.items()]
-        shown += [(report.caption(run), run.folder / "composite.png") for run in ranked]
-        pictures = [(label, embedded(path, SHEET_SIDE)) for label, path in shown]
-        found.append({"picture": report.picture_name(best), "pictures": [pair for pair in pictures if pair[1]]})
-    return found
-
-
 def settings(runs: Sequence[Run]) -> str:
     """The options of a run, or those that all runs have in common."""
     configs = [run.config for run in runs if run.config]
@@ -154,7 +135,7 @@ def settings(runs: Sequence[Run]) -> str:
     return "\n".join(f"{key}: {value}" for key, value in options if all(c.get(key) == value for c in configs))
 
 
-def embedded(path: Path, side: int) -> str | None:
+def embedded(path: Path, side: int = SHEET_SIDE) -> str | None:
     """The picture as a data URL, no side longer than `side` pixels; None without a file."""
     try:
         with Image.open(path) as picture:

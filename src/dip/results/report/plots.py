@@ -17,6 +17,7 @@ INK = "#010203"  # becomes the colour of the page's text
 # Legible on white and on black, and ordered also for red-green colour blindness.
 SCALE = LinearSegmentedColormap.from_list("scale", ["#1487dd", "#a866c9", "#e8622c"])
 STYLE: dict[Any, Any] = {
+    **{"figure.figsize": (4.8, 3.2), "figure.constrained_layout.use": True, "axes.ymargin": 0.08},
     **{"font.size": 10, "svg.fonttype": "none", "svg.hashsalt": "dip"},
     **{"axes.spines.top": False, "axes.spines.right": False},
     **dict.fromkeys(("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"), INK),
@@ -33,57 +34,50 @@ class Curve(NamedTuple):
     values: Sequence[float]
 
 
+@matplotlib.rc_context(STYLE)
 def learning(curves: Sequence[Curve], quality: str, baseline: float | None = None, log: bool = False) -> str:
     """Learning curves over the steps. baseline: the level of biharmonic inpainting, drawn dashed."""
-    with matplotlib.rc_context(STYLE):
-        figure, axes = panel("step", quality)
-        labels = list(dict.fromkeys(curve.label for curve in curves))
-        for label, colour in zip(labels, colours(len(labels)), strict=True):
-            for curve in (curve for curve in curves if curve.label == label):
-                marker = "." if len(curve.steps) == 1 else None
-                axes.plot(curve.steps, curve.values, color=colour, label=label, marker=marker)
-        if baseline is not None:
-            axes.axhline(baseline, color=INK, linestyle="--", linewidth=1, label="biharmonic")
-        if log:
-            axes.set_yscale("log")
-        legend(axes)
-        return svg(figure, f"{quality} over the steps: {', '.join(labels)}")
+    figure = Figure()
+    axes = figure.add_subplot(xlabel="step", ylabel=quality)
+    labels = list(dict.fromkeys(curve.label for curve in curves))
+    for label, colour in zip(labels, colours(len(labels)), strict=True):
+        for curve in (curve for curve in curves if curve.label == label):
+            marker = "." if len(curve.steps) == 1 else None
+            axes.plot(curve.steps, curve.values, color=colour, label=label, marker=marker)
+    if baseline is not None:
+        axes.axhline(baseline, color=INK, linestyle="--", linewidth=1, label="biharmonic")
+    if log:
+        axes.set_yscale("log")
+    legend(axes)
+    return svg(figure, f"{quality} over the steps: {', '.join(labels)}")
 
 
+@matplotlib.rc_context(STYLE)
 def effect(values: Sequence[Any], results: Sequence[float], option: str, quality: str) -> str:
     """What each value of an option results in: each run is a dot, beside the mean and standard deviation."""
-    with matplotlib.rc_context(STYLE):
-        figure, axes = panel(option, quality)
-        kinds = list(dict.fromkeys(values))
-        if len(kinds) > MANY and all(isinstance(kind, int | float) for kind in kinds):
-            axes.plot(values, results, "o", color=to_hex(SCALE(0.0)), alpha=0.7)
-            if min(kinds) > 0 and max(kinds) / min(kinds) > 30:
-                axes.set_xscale("log")
-            return svg(figure, f"{quality} over {option}")
-        for place, (kind, colour) in enumerate(zip(kinds, colours(len(kinds)), strict=True)):
-            own = [result for value, result in zip(values, results, strict=True) if value == kind]
-            axes.plot([place] * len(own), own, "o", color=colour, alpha=0.5, markeredgewidth=0)
-            axes.errorbar(place + 0.15, fmean(own), pstdev(own), color=colour, marker="D", capsize=4)
-        ticks = [shorten(kind) for kind in kinds]
-        overlap = sum(len(tick) + 2 for tick in ticks) > 46
-        axes.set_xticks(range(len(kinds)), ticks, **({"rotation": 30, "ha": "right"} if overlap else {}))
-        axes.set_xlim(-0.5, len(kinds) - 0.35)
-        return svg(figure, f"{quality} for each value of {option}")
+    figure = Figure()
+    axes = figure.add_subplot(xlabel=option, ylabel=quality)
+    kinds = list(dict.fromkeys(values))
+    if len(kinds) > MANY and all(isinstance(kind, int | float) for kind in kinds):
+        axes.plot(values, results, "o", color=to_hex(SCALE(0.0)), alpha=0.7)
+        if min(kinds) > 0 and max(kinds) / min(kinds) > 30:
+            axes.set_xscale("log")
+        return svg(figure, f"{quality} over {option}")
+    for place, (kind, colour) in enumerate(zip(kinds, colours(len(kinds)), strict=True)):
+        own = [result for value, result in zip(values, results, strict=True) if value == kind]
+        axes.plot([place] * len(own), own, "o", color=colour, alpha=0.5, markeredgewidth=0)
+        axes.errorbar(place + 0.15, fmean(own), pstdev(own), color=colour, marker="D", capsize=4)
+    ticks = [shorten(kind) for kind in kinds]
+    overlap = sum(len(tick) + 2 for tick in ticks) > 46
+    axes.set_xticks(range(len(kinds)), ticks, **({"rotation": 30, "ha": "right"} if overlap else {}))
+    axes.set_xlim(-0.5, len(kinds) - 0.35)
+    return svg(figure, f"{quality} for each value of {option}")
 
 
 def shorten(value: Any) -> str:
     text = str(value)
     short = text if len(text) <= 24 else f"{text[:23]}…"
     return short.replace("$", r"\$")  # which would begin a formula
-
-
-def panel(across: str, up: str) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(4.8, 3.2), layout="constrained")
-    axes = figure.add_subplot()
-    axes.set_xlabel(across)
-    axes.set_ylabel(up)
-    axes.margins(y=0.08)
-    return figure, axes
 
 
 def colours(number: int) -> list[str]:

@@ -4,7 +4,7 @@ import joblib
 import pytest
 from omegaconf import OmegaConf
 
-from dip.config.sweep import check_objective, is_search, score, swept_overrides, threads_per_job
+from dip.cli.jobs import check_objective, is_search, score, threads_per_job
 from dip.errors import UserError
 
 
@@ -36,7 +36,3 @@ def test_the_objective_of_a_search(config):
 def test_a_sweeper_that_is_not_the_basic_one_searches():
     names = ("hydra._internal.core_plugins.basic_sweeper.BasicSweeper", "hydra_plugins.OptunaSweeper")
     assert [is_search(OmegaConf.create({"_target_": name})) for name in names] == [False, True]
-
-
-def test_a_single_run_varies_nothing():
-    assert swept_overrides() == {}

@@ -1,0 +1,10 @@
+from .image.photo import Photo as Photo
+from .prior.averages import OutputAverage as OutputAverage
+from .prior.averages import WeightAverage as WeightAverage
+from .prior.inputs import LearnedInput as LearnedInput
+from .prior.losses import masked_mse as masked_mse
+from .prior.module import DeepImagePrior as DeepImagePrior
+from .prior.nets.deep_decoder import DeepDecoder as DeepDecoder
+from .prior.nets.resnet import ResNet as ResNet
+from .prior.nets.skip import Skip as Skip
+from .prior.nets.unet import UNet as UNet
