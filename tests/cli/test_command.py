@@ -22,7 +22,7 @@ from dip.config.compose import CONFIGS, parse
         ("model.dept=5", "error: there is no key model.dept; did you mean model.depth?"),
         ("grow_hole=3", "error: there is no key grow_hole; did you mean data.grow_hole?"),
         ("model.depth=five", "error: model.depth=five, but it must be a whole number\n"),
-        ("data.hole=red", "error: data.hole=red, but it must be one of black, white, alpha\n"),
+        ("data.soft_mask=hard", "error: data.soft_mask=hard, but it must be one of threshold, weight\n"),
         ("model=transformer", "Could not find 'model/transformer' Available options in 'model': any deep_decoder"),
         ("model.depth", "error: cannot read model.depth: write key=value, and a value with special characters as"),
         ("data=random_pixels", "error: no value for data.image; give data.image=VALUE"),
