@@ -138,13 +138,15 @@ def read_photo(
         picture, known, original = shown.picture, shown.mask, shown.truth
     else:
         raise UserError("data.mask, data.truth or data.hole is given without a picture; give data.image=PATH as well")
-    known = masks.grow_hole(known, grow_hole)
+    known = whole = masks.grow_hole(known, grow_hole)
     if image is not None:
-        warn_of_inversion(known, "transparent" if mask is None else hole)
         picture = without_erased(picture, known, is_mask=mask is None)
     if crop not in ("auto", "none"):
         picture, known, original = crop_to(crop, picture, known, original)
-    return Photo(picture, known, original, regions_around(known) if crop == "auto" else (), max_side)
+    photo = Photo(picture, known, original, regions_around(known) if crop == "auto" else (), max_side)
+    if image is not None:
+        warn_of_inversion(whole, "transparent" if mask is None else hole)
+    return photo
 
 
 def read_transparency(picture: Image.Image, path: str) -> Tensor:
@@ -211,7 +213,7 @@ def read_truth(path: str, image: str, picture: Image.Image) -> Image.Image:
 
 def warn_of_inversion(known: Tensor, hole: masks.Hole) -> None:
     """Speak of a hole of more than half the picture."""
-    if not 0 < known.mean() < 0.5:
+    if known.mean() >= 0.5:
         return
     inverse = {"black": "white", "white": "black", "alpha": "opaque", "opaque": "alpha"}
     other = inverse.get(hole) if isinstance(hole, str) else None
