@@ -179,6 +179,13 @@ def test_a_class_or_a_colour_can_be_the_hole(picture, hole, boxes):
     assert torch.equal(known[0, 0] == 1, torch.from_numpy(np.array(expected) == 255))
 
 
+def test_what_cannot_be_seen_of_a_layer_has_no_colour():
+    layer = Image.new("RGBA", (9, 9))
+    layer.paste((0, 0, 0, 255), (2, 2, 5, 5))
+    for hole in ("opaque", "#000000", 0):
+        assert masks.known_fraction(layer, hole, "data.mask=m.png").eq(0).sum() == 9
+
+
 def test_a_colour_may_be_off_a_little_in_a_jpeg_but_not_in_a_label_map(tmp_path):
     picture = Image.new("RGB", (160, 120), WHITE)
     ImageDraw.Draw(picture).ellipse((20, 20, 90, 80), fill=RED)

@@ -35,11 +35,7 @@ def plain(path: str) -> str:
 
 def is_several(path: str | None) -> bool:
     """Whether a path is a folder or a pattern such as scans/*.tif, and not one file."""
-    return path is not None and (os.path.isdir(plain(path)) or is_pattern(path))
-
-
-def is_pattern(path: str) -> bool:
-    return bool(split(path)[1])
+    return path is not None and (os.path.isdir(plain(path)) or bool(split(path)[1]))
 
 
 def split(path: str) -> tuple[str, str]:
@@ -126,7 +122,7 @@ class Partners:
     """The mask, or the ground truth, of each picture: `pairs`, by its path. `word` is the key, and ends their names."""
 
     def __init__(self, images: Names, image: str, given: str | None, word: str):
-        self.given, self.word = given, word
+        self.images, self.given, self.word = images, given, word
         self.several = is_several(given)
         self.pairs: dict[str, str] = {}
         self.free: list[str] = []  # what belongs to no picture
@@ -137,16 +133,16 @@ class Partners:
             found = listed(given, deep=is_deep(images))
             others = {spelled.get(os.path.abspath(path), path): name for path, name in found.items()}
             for image_key, other_key, shared in keys(image, given, word, is_deep(images) and is_deep(others)):
-                self.pairs |= self.matched(images, grouped(others, other_key, self.pairs.values()), image_key, shared)
+                self.pairs |= self.matched(grouped(others, other_key, self.pairs.values()), image_key, shared)
             self.free = sorted(others.keys() - self.pairs.values())
 
-    def matched(self, images: Names, others: Mapping[str, list[str]], key: Key, shared: bool) -> dict[str, str]:
+    def matched(self, others: Mapping[str, list[str]], key: Key, shared: bool) -> dict[str, str]:
         """The pairs with a common key. Raises UserError where it is not clear what belongs together."""
         pairs: dict[str, str] = {}
         owner: dict[str, str] = {}
         done = {*self.pairs, *self.pairs.values()}
-        for path in (path for path in images if path not in done):
-            fitting = [other for other in others.get(key(images[path]) or "", ()) if other != path]
+        for path in (path for path in self.images if path not in done):
+            fitting = [other for other in others.get(key(self.images[path]) or "", ()) if other != path]
             if len(fitting) > 1:
                 raise UserError(f"{self}: {fitting[0]} and {fitting[1]} both fit {path}; {self.cure(path)}")
             for other in fitting:
@@ -171,7 +167,7 @@ class Partners:
         return f"{self}: none fits {path}; {said}{self.cure(path)}"
 
     def cure(self, path: str) -> str:
-        name = stem(os.path.basename(path))
+        name = stem(self.images[path])
         return f"name it {name}_{self.word}.* or {name}.*"
 
     def __str__(self) -> str:

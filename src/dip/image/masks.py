@@ -44,8 +44,8 @@ def known_fraction(picture: Image.Image, hole: Hole, name: str) -> Tensor:
         return opaque if hole == "alpha" else 1 - opaque
     if hole not in ("black", "white"):
         each = [hole] if isinstance(hole, int | str) else hole
-        is_hole = np.logical_or.reduce([has_value(picture, value) for value in each])
-        return torch.from_numpy(~is_hole)[None, None].float()
+        is_hole = torch.from_numpy(np.logical_or.reduce([has_value(picture, value) for value in each]))[None, None]
+        return 1 - (is_hole if opaque is None else is_hole & (opaque >= 0.5)).float()
     if opaque is not None and opaque.min() < opaque.max():
         raise UserError(
             f"{name} has transparent pixels; if they are the hole, give data.hole=alpha, and if what is painted is, "
