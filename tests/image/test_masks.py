@@ -140,6 +140,7 @@ RED, BLACK, WHITE, MAGENTA = (255, 0, 0), (0, 0, 0), (255, 255, 255), (255, 0, 2
             7,
             "no hole for data.hole=7, but the values 0 (91.7 %), 3 (8.3 %); data.hole=3 makes that the hole",
         ),
+        (labels([0, 3]).convert("F"), 7, "but the values 0 (91.7 %), 3 (8.3 %); data.hole=3 makes that the hole"),
         (labels([0, 3]), [3, 0], "nothing but hole for data.hole=[3,0], but the values"),
         (
             labels([WHITE, MAGENTA]),

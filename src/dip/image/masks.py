@@ -59,7 +59,7 @@ def has_value(picture: Image.Image, value: int | str) -> NDArray[np.bool_]:
     """Where a mask has a number, of its greys, classes or palette, or a colour: (H, W)."""
     if isinstance(value, int):
         pixels = pixel_values(picture)
-        return pixels == value if pixels.ndim == 2 else (pixels == value).all(-1)
+        return pixels == (value if pixels.dtype != np.int64 else 0x010101 * value)  # a colour may be a grey
     try:
         colour = ImageColor.getrgb(value)[:3]
     except ValueError:
@@ -75,15 +75,17 @@ def as_rgb(picture: Image.Image) -> Image.Image:
 
 
 def pixel_values(picture: Image.Image) -> NDArray[Any]:
-    """(H, W) of greys, classes or indices of a palette, or (H, W, 3) of colours."""
+    """(H, W) of greys, classes or indices of a palette; of colours 0xRRGGBB, which alone are of 64 bits."""
     if picture.mode in ("L", "P", *tensors.DEEP):
         return np.array(picture)
     colours = np.array(as_rgb(picture))
-    return colours[..., 0] if (colours == colours[..., :1]).all() else colours
+    if (colours == colours[..., :1]).all():
+        return colours[..., 0]
+    return colours.astype(np.int64) @ np.array([65536, 256, 1])
 
 
 class Contents(NamedTuple):
-    values: list[str]  # of a mask file, as data.hole takes them, the commonest first
+    values: list[str]  # the four commonest of a mask file, as data.hole takes them
     words: str  # these with their shares
     areas: int  # how many values, or similar ones where there are many, fill areas of some size
 
@@ -93,24 +95,19 @@ def contents(picture: Image.Image) -> Contents:
     step = math.ceil((picture.width * picture.height / 1e6) ** 0.5)
     size = (math.ceil(picture.width / step), math.ceil(picture.height / step))
     picture = picture.resize(size, Image.Resampling.NEAREST)
-    codes = coded(pixel_values(picture))
-    values, counts = np.unique(codes, return_counts=True)
-    order = np.argsort(-counts, kind="stable")
-    form = "{}" if codes.dtype != np.int64 else "#{:06x}"
-    names = [form.format(values[place]) for place in order]
-    each = [f"{name} ({100 * counts[place] / codes.size:.1f} %)" for name, place in zip(names, order, strict=True)]
-    more = [f"{len(each) - 4} more"] if len(each) > 4 else []
+    pixels = pixel_values(picture)
+    values, counts = np.unique(pixels, return_counts=True)
+    order = np.argsort(-counts, kind="stable")[:4]
+    form = "{}" if pixels.dtype != np.int64 else "#{:06x}"
+    names = [form.format(values[place]).removesuffix(".0") for place in order]
+    each = [f"{name} ({100 * counts[place] / pixels.size:.1f} %)" for name, place in zip(names, order, strict=True)]
+    more = [f"{len(values) - 4} more"] if len(values) > 4 else []
     if len(values) > FEW:
-        codes = coded(np.array(as_rgb(picture)) // 64)
-    inner = codes[1:-1, 1:-1]
-    even = (inner == codes[:-2, 1:-1]) & (inner == codes[2:, 1:-1]) & (inner == codes[1:-1, :-2])
-    _, sizes = np.unique(inner[even & (inner == codes[1:-1, 2:])], return_counts=True)
-    return Contents(names, ", ".join(each[:4] + more), int((sizes > codes.size / 1000).sum()))
-
-
-def coded(pixels: NDArray[Any]) -> NDArray[Any]:
-    """(H, W), with a colour as one number of 64 bits, 0xRRGGBB."""
-    return pixels if pixels.ndim == 2 else pixels.astype(np.int64) @ np.array([65536, 256, 1])
+        pixels = pixel_values(as_rgb(picture).point(lambda value: value // 64))
+    inner = pixels[1:-1, 1:-1]
+    even = (inner == pixels[:-2, 1:-1]) & (inner == pixels[2:, 1:-1]) & (inner == pixels[1:-1, :-2])
+    _, sizes = np.unique(inner[even & (inner == pixels[1:-1, 2:])], return_counts=True)
+    return Contents(names, ", ".join(each + more), int((sizes > pixels.size / 1000).sum()))
 
 
 def check_contents(picture: Image.Image, known: Tensor, hole: Hole, name: str, soft_mask: str) -> None:
@@ -139,8 +136,10 @@ def resized(known: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def settled(known: Tensor, hole: Hole, soft_mask: str) -> Tensor:
-    """How much each pixel counts as known: 1 or 0 for a threshold, which is at a half, and for "alpha" at any
-    transparency; or its weight, where what is nearly 0 or 1 is that."""
+    """How much each pixel counts as known: 1 or 0 for a threshold, else its weight, with what is nearly 0 or 1 as that.
+
+    The threshold is a half; but whatever is transparent at all is the hole for "alpha".
+    """
     if soft_mask == "threshold":
         return (known >= (1 - NEARLY if hole == "alpha" else 0.5)).float()
     return known.where(known >= NEARLY, 0).where(known <= 1 - NEARLY, 1)
