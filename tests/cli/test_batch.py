@@ -137,3 +137,19 @@ def test_ctrl_c_between_many_pictures_and_resuming(config, tmp_path, photograph,
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "run").glob("*/*")}
     assert set(repair_all(saved, RunFolder(tmp_path / "run", resume=True))) == {"a.png", "b.png"}
     assert before == {path: path.stat().st_mtime_ns for path in before}  # nothing is left to do
+
+
+def test_a_picture_without_a_mask_is_spoken_of_first_and_the_others_are_repaired(
+    config, tmp_path, photograph, mask, caplog
+):
+    for name in ("in/a.png", "in/z.png", "m/a.png", "m/y.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        shutil.copy(mask if name[0] == "m" else photograph, tmp_path / name)
+    cfg = config(f"data.image={tmp_path}/in", f"data.mask={tmp_path}/m", "data.truth=null", "trainer.max_steps=1")
+    caplog.set_level("INFO")
+    with pytest.raises(UserError, match=r"1 of 2 pictures are not repaired: z\.png"):
+        repair_all(cfg, RunFolder(tmp_path / "run"))
+    said = [record.getMessage() for record in caplog.records if record.name == "dip.cli.batch"]
+    assert said[0] == f"picture 1 of 2: {tmp_path}/in/z.png"
+    assert f"m: none fits {tmp_path}/in/z.png; the nearest is {tmp_path}/m/y.png; name it z_mask.* or z.*" in said[1]
+    assert (tmp_path / "run" / "a.png" / "inpainted.png").exists()
