@@ -103,7 +103,7 @@ def contents(picture: Image.Image) -> Contents:
     each = [f"{name} ({100 * counts[place] / pixels.size:.1f} %)" for name, place in zip(names, order, strict=True)]
     more = [f"{len(values) - 4} more"] if len(values) > 4 else []
     if len(values) > FEW:
-        pixels = pixel_values(as_rgb(picture).point(lambda value: value // 64))
+        pixels = pixel_values(as_rgb(picture).point([value // 64 for value in range(256)] * 3))
     inner = pixels[1:-1, 1:-1]
     even = (inner == pixels[:-2, 1:-1]) & (inner == pixels[2:, 1:-1]) & (inner == pixels[1:-1, :-2])
     _, sizes = np.unique(inner[even & (inner == pixels[1:-1, 2:])], return_counts=True)
