@@ -34,7 +34,7 @@ from scipy.stats import spearmanr
 from torch import Tensor
 from tqdm import tqdm
 
-from dip.cli.batch import listed
+from dip.cli.pairs import listed
 from dip.config.build import Experiment, build, instantiate_group, read_data
 from dip.config.check import check_values
 from dip.config.compose import CONFIGS, compose

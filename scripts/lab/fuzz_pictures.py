@@ -38,6 +38,7 @@ FORMATS = {
     "PPM": ("1", "L", "RGB"),
     "JPEG2000": ("L", "RGB"),
 }
+HOLES = ("black", "white", "alpha", "opaque", 255, "#ff0000", [0, "red"])
 SIZE = (24, 20)
 HANGS = 60  # seconds
 
@@ -89,7 +90,8 @@ def attempt(folder: Path, seed: int, index: int) -> str:
     (folder / spoiled).write_bytes(broken(whole_file(rng), rng))
     (folder / whole).write_bytes(mask_file())
     without_mask = spoiled == "picture" and rng.random() < 0.2
-    hole: Any = str(rng.choice(["black", "white", "alpha"], p=[0.6, 0.2, 0.2]))
+    hole: Any = HOLES[rng.choice(len(HOLES), p=[0.4, 0.2, 0.1, 0.1, 0.1, 0.05, 0.05])]
+    turn_mask: Any = ("auto", True, False)[rng.integers(3)]
     soft_mask: Any = str(rng.choice(["threshold", "weight"]))
     try:
         photo = read_photo(
@@ -98,6 +100,7 @@ def attempt(folder: Path, seed: int, index: int) -> str:
             truth=None,
             hole=hole,
             soft_mask=soft_mask,
+            turn_mask=not without_mask and turn_mask,
             resize_mask=bool(rng.random() < 0.5),
             grow_hole=int(rng.integers(0, 3)),
             crop="auto",

@@ -7,89 +7,10 @@ import pytest
 from omegaconf import OmegaConf
 from PIL import Image
 
-from dip.cli import batch
 from dip.cli.batch import repair_all
 from dip.errors import Interrupted, UserError
 from dip.results.folder import RunFolder
 from dip.training.interruption import Interruption
-
-
-def touch(folder, *names):
-    for name in names:
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch()
-    return folder
-
-
-def found(image, mask=None, truth=None):
-    paths = (None if path is None else str(path) for path in (image, mask, truth))
-    return [
-        (files.name, *(path and os.path.basename(path) for path in files[2:])) for files in batch.find_pictures(*paths)
-    ]
-
-
-def test_a_folder_or_a_pattern_is_several_and_a_file_is_not(tmp_path):
-    touch(tmp_path, "a.png", "[b].png")
-    assert batch.is_several(str(tmp_path))
-    assert batch.is_several(f"{tmp_path}/*.png")
-    assert not batch.is_several(f"{tmp_path}/a.png")
-    assert not batch.is_several(f"{tmp_path}/[b].png")  # there is such a file
-    assert not batch.is_several(None)
-
-
-def test_masks_and_truths_are_found_by_name(tmp_path):
-    touch(
-        tmp_path, "in/b.jpg", "in/a.PNG", "in/notes.txt", "in/.hidden.png", "masks/a.png", "masks/b_mask.tif", "t/b.png"
-    )
-    assert found(tmp_path / "in", tmp_path / "masks") == [("a.PNG", "a.png", None), ("b.jpg", "b_mask.tif", None)]
-    assert found(f"{tmp_path}/in/b*", f"{tmp_path}/masks/*", tmp_path / "t") == [("b.jpg", "b_mask.tif", "b.png")]
-
-
-def test_pictures_and_masks_may_share_a_folder(tmp_path):
-    touch(tmp_path, "a.jpg", "a_mask.png", "b.jpg", "b_mask.png", "b_truth.png")
-    pairs = [("a.jpg", "a_mask.png"), ("b.jpg", "b_mask.png")]
-    assert [files[:2] for files in found(tmp_path, tmp_path, tmp_path)] == pairs
-
-
-def test_two_files_that_would_be_each_other_s_mask_are_refused(tmp_path):
-    touch(tmp_path, "a.jpg", "a.png", "b.jpg", "b_mask.png")
-    with pytest.raises(UserError, match=r"either of .*/a\.jpg and .*/a\.png would be the other's mask or truth"):
-        found(tmp_path, tmp_path)
-    assert found(f"{tmp_path}/*.jpg", f"{tmp_path}/*.png") == [
-        ("a.jpg", "a.png", None),
-        ("b.jpg", "b_mask.png", None),
-    ]
-
-
-def test_one_mask_can_be_everybody_s(tmp_path):
-    touch(tmp_path, "in/a.png", "in/b.png", "mask.png")
-    assert found(tmp_path / "in", tmp_path / "mask.png") == [("a.png", "mask.png", None), ("b.png", "mask.png", None)]
-    shutil.move(tmp_path / "mask.png", tmp_path / "in")
-    assert [name for name, *_ in found(tmp_path / "in", tmp_path / "in" / "mask.png")] == ["a.png", "b.png"]
-    touch(tmp_path, "in/truth.png")
-    pair = (tmp_path / "in" / "mask.png", tmp_path / "in" / "truth.png")
-    assert [name for name, *_ in found(tmp_path / "in", *pair)] == ["a.png", "b.png"]
-
-
-def test_a_missing_mask_is_named(tmp_path):
-    touch(tmp_path, "in/a.png", "masks/b.png")
-    (files,) = batch.find_pictures(str(tmp_path / "in"), str(tmp_path / "masks"), None)
-    assert files.mask == f"{tmp_path}/masks/a.*"
-    (files,) = batch.find_pictures(str(tmp_path / "in"), f"{tmp_path}/masks/*.png", None)
-    assert files.mask == f"{tmp_path}/masks/a.*"
-
-
-def test_names_are_paths_below_the_common_folder(tmp_path):
-    touch(tmp_path, "x/a.png", "y/a.png")
-    assert [name for name, *_ in found(f"{tmp_path}/**/*.png")] == ["x/a.png", "y/a.png"]
-
-
-def test_a_folder_without_pictures_is_refused(tmp_path):
-    touch(tmp_path, "notes.txt")
-    for path in (str(tmp_path), f"{tmp_path}/*.jpg"):
-        with pytest.raises(UserError, match="holds no picture; give a folder or a pattern with pictures in it"):
-            batch.find_pictures(path, None, None)
 
 
 def test_six_pictures_one_of_them_broken(command, tiny, tmp_path, photograph, mask):
@@ -216,3 +137,19 @@ def test_ctrl_c_between_many_pictures_and_resuming(config, tmp_path, photograph,
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "run").glob("*/*")}
     assert set(repair_all(saved, RunFolder(tmp_path / "run", resume=True))) == {"a.png", "b.png"}
     assert before == {path: path.stat().st_mtime_ns for path in before}  # nothing is left to do
+
+
+def test_a_picture_without_a_mask_is_spoken_of_first_and_the_others_are_repaired(
+    config, tmp_path, photograph, mask, caplog
+):
+    for name in ("in/a.png", "in/z.png", "m/a.png", "m/y.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        shutil.copy(mask if name[0] == "m" else photograph, tmp_path / name)
+    cfg = config(f"data.image={tmp_path}/in", f"data.mask={tmp_path}/m", "data.truth=null", "trainer.max_steps=1")
+    caplog.set_level("INFO")
+    with pytest.raises(UserError, match=r"1 of 2 pictures are not repaired: z\.png"):
+        repair_all(cfg, RunFolder(tmp_path / "run"))
+    said = [record.getMessage() for record in caplog.records if record.name == "dip.cli.batch"]
+    assert said[0] == f"picture 1 of 2: {tmp_path}/in/z.png"
+    assert f"m: none fits {tmp_path}/in/z.png; the nearest is {tmp_path}/m/y.png; name it z_mask.* or z.*" in said[1]
+    assert (tmp_path / "run" / "a.png" / "inpainted.png").exists()

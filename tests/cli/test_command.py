@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dip.cli.command import quote_files
+from dip.cli.command import FILES, quote_files
+from dip.config.check import values
 from dip.config.compose import CONFIGS, parse
 
 
@@ -21,7 +22,7 @@ from dip.config.compose import CONFIGS, parse
         ("model.dept=5", "error: there is no key model.dept; did you mean model.depth?"),
         ("grow_hole=3", "error: there is no key grow_hole; did you mean data.grow_hole?"),
         ("model.depth=five", "error: model.depth=five, but it must be a whole number\n"),
-        ("data.hole=red", "error: data.hole=red, but it must be one of black, white, alpha\n"),
+        ("data.soft_mask=hard", "error: data.soft_mask=hard, but it must be one of threshold, weight\n"),
         ("model=transformer", "Could not find 'model/transformer' Available options in 'model': any deep_decoder"),
         ("model.depth", "error: cannot read model.depth: write key=value, and a value with special characters as"),
         ("data=random_pixels", "error: no value for data.image; give data.image=VALUE"),
@@ -138,21 +139,60 @@ def test_a_report_that_fails_is_one_line_and_leaves_the_exit_code(tmp_path, sour
     assert "Traceback" not in result.stderr
 
 
-@pytest.mark.parametrize("name", ["photo (1).png", "Bär.png", "it's.png", "a#1,b.png", "plain.png", "a\\b\\'c\\"])
-def test_file_names_need_no_quotes(tmp_path, monkeypatch, name):
+NAMES = [
+    "photo (1).png",
+    "photo[1].png",
+    "Bär.png",
+    "it's.png",
+    "a#1,b.png",
+    "plain.png",
+    "a\\b\\'c\\",
+    "2024",
+    "1e5",
+    "true",
+]
+
+
+@pytest.mark.parametrize("name", [*NAMES, "{a}: b=c", "-", "*.png", "2024-05-01", "a&b", "$HOME", " x "])
+def test_file_names_need_no_quotes_whether_there_is_such_a_file_or_not(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    for key in (*FILES, "++data.image"):
+        for given in (name, f"~/{name}") if not key.startswith("hydra.") else (name,):
+            (override,) = parse(quote_files([f"{key}={given}"]))
+            assert override.value() == given
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_name_of_a_file_that_is_there_needs_no_quotes_in_a_sweep(tmp_path, monkeypatch, name):
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / name).touch()
     for given in (str(tmp_path / name), f"~/{name}"):
-        (argument,) = quote_files([f"data.image={given}"])
-        (override,) = parse([argument])
-        assert override.value() == given
+        *_, argument = quote_files(["-m", f"data.image={given}"])
+        assert parse([argument])[0].value() == given
 
 
-def test_other_arguments_stay_as_they_are(tmp_path):
+def test_files_of_a_sweep_are_quoted_one_by_one():
+    (override,) = parse(quote_files(["-m", "data.image=für Oma.png,b (1).png,c.png"])[1:])
+    assert list(values(override)) == ["für Oma.png", "b (1).png", "c.png"]
+
+
+def test_a_home_is_a_home_for_hydra_too(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/me")
+    assert quote_files(["hydra.run.dir=~/a run"]) == ["hydra.run.dir='/home/me/a run'"]
+
+
+def test_a_colour_needs_no_quotes_and_a_number_stays_one():
+    given = ["data.hole=#ff0000", "data.hole=[1,#00f]", "data.hole='#ff0000'", "data.hole=3", "data.hole=white"]
+    assert quote_files(given) == ["data.hole='#ff0000'", "data.hole=[1,'#00f']", *given[2:]]
+    assert [override.value() for override in parse(given[2:])] == ["#ff0000", 3, "white"]
+
+
+def test_what_is_written_for_hydra_stays_as_it_is(tmp_path):
     (tmp_path / "a b").mkdir()
     options = ["-m", f"--config-dir={tmp_path}/a b", "--help"]
-    arguments = [*options, "model.depth=3,4", "data.image=missing (1).png", "model.widths=[1,2]"]
-    assert quote_files(arguments) == arguments
+    own = ["model.depth=3,4", "model.widths=[1,2]", "data.mask=null", "data.image", "~data.mask", "data.mask="]
+    own += ["output.path=fixed/${name}.png", "data.image='a b.png'", 'data.image="a","b"', "data.image=choice(a,b)"]
+    assert quote_files([*options, *own]) == [*options, *own]
 
 
 def test_a_second_run_into_the_same_folder_is_refused_and_the_first_stays(command, tiny, tmp_path, photograph, mask):

@@ -32,20 +32,35 @@ def bad_files(tmp_path, photograph, mask, monkeypatch):
     """The files that the table speaks of, in the folder that the command runs in."""
     monkeypatch.chdir(tmp_path)
     photograph.rename("photo.png")
-    for name in ("empty", "locked"):
+    for name in ("empty", "locked", "masks"):
         os.mkdir(name)
     for name, content in {"empty.png": b"", "text.png": b"just some text", "bomb.png": bomb()}.items():
         (tmp_path / name).write_bytes(content)
     with Image.open("photo.png") as photo:
         photo.save("photo.jpg")
         photo.convert("LAB").save("lab.tif")
+        exif = Image.Exif()
+        exif[0x0112] = 6  # held upright, stored lying
+        photo.save("upright.jpg", exif=exif)
         photo.putalpha(Image.linear_gradient("L").resize(photo.size))
         photo.save("alpha.png")
+        photo.putalpha(Image.new("L", photo.size, 255))
+        photo.paste((0, 0, 0, 0), (0, 0, 40, 4))
+        photo.save("shape.png")
     (tmp_path / "truncated.jpg").write_bytes((tmp_path / "photo.jpg").read_bytes()[:-200])
     Image.fromarray(np.full((32, 40), np.nan, dtype=np.float32)).save("nan.tif")
-    for name, size in (("small", (20, 16)), ("tiny", (6, 6)), ("white", (40, 32))):
+    for name, size in (("small", (20, 16)), ("white", (40, 32))):
         Image.new("L", size, 255).save(f"{name}.png")
+    Image.fromarray(np.eye(6, dtype=np.uint8) * 255).save("tiny.png")
     Image.fromarray(np.eye(32, 40, dtype=np.uint8)).save("ones.png")
+    for name in ("photo.png", "photo.tif"):
+        Image.open("mask.png").save(f"masks/{name}")
+    classes, red = Image.new("L", (40, 32)), Image.new("RGB", (40, 32))
+    red.paste((255, 0, 0), (20, 8, 30, 16))
+    red.save("red.png")
+    classes.paste(2, (0, 8, 10, 16))
+    classes.paste(3, (20, 8, 30, 16))
+    classes.save("classes.png")
 
 
 @pytest.fixture

@@ -25,7 +25,10 @@ from dip.options import allows, check_options, checked, described, options_of
         (["seed=-1"], "seed=-1, but it must be a whole number, at least 0 and below 4294967296"),
         (["members=0"], "members=0, but it must be a whole number, at least 1"),
         (["hole_kind=deep"], "hole_kind=deep, but it must be one of auto, thin, large"),
-        (["data.hole=red"], "data.hole=red, but it must be one of black, white, alpha"),
+        (
+            ["data.hole=reddish"],
+            "data.hole=reddish, but it must be black, white, alpha .*a number such as 1, a colour such as",
+        ),
         (["model.depth=five"], "model.depth=five, but it must be a whole number"),
         (["model.padding=mirror"], "model.padding=mirror, but it must be one of zeros, reflect, replicate"),
         (["callbacks.images.count=0"], "callbacks.images.count=0, .*, at least 1; callbacks.images=null writes none"),

@@ -98,8 +98,22 @@ def test_the_yaml_of_a_run_has_no_table_once_the_hole_is_measured_and_is_the_sam
         assert options(with_hole_kind(again, kind)) == options(with_hole_kind(auto, kind))
 
 
-def test_the_name_of_a_run_is_that_of_its_picture():
+def touch(folder, *names):
+    for name in names:
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).touch()
+    return folder
+
+
+def test_the_name_of_a_run_is_that_of_its_picture(tmp_path, monkeypatch):
     names = {None: "example", "a/b.jpg": "b", "scans": "scans", "scans/*.tif": "scans", "*.tif": "pictures"}
+    assert {path: stem(path) for path in names} == names
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(touch(tmp_path, "here/a.png", "photo[1].png", "trip [1].b/a.png"))
+    monkeypatch.chdir("here")
+    names = {"../*.png": tmp_path.name, "..": tmp_path.name, "../here/*": "here", "~/photo[1].png": "photo[1]"}
+    names |= {"../photo[1].png": "photo[1]", "../trip [1].b": "trip [1].b", "../trip [1].b/**/*": "trip [1].b"}
+    names |= {"../photo[2].png": tmp_path.name, ".": "pictures", "/": "pictures", "~": tmp_path.name}
     assert {path: stem(path) for path in names} == names
     assert compose(["data.image=a/photo.jpg"]).name == "photo"
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from dip.config.build import read_data
 from dip.config.compose import compose
@@ -36,10 +36,9 @@ def test_the_hole_can_be_what_is_transparent(tmp_path):
     pixels = np.full((1, 4, 4), 255, dtype=np.uint8)
     pixels[0, :, 3] = [255, 128, 127, 0]
     Image.fromarray(pixels).save(tmp_path / "mask.png")
-    assert masks.read_mask(tmp_path / "mask.png", "alpha").tolist() == [[[[1, 1, 0, 0]]]]
-    with pytest.raises(
-        ValueError, match=r"mask\.png has transparent pixels; if they are the hole, give data.hole=alpha"
-    ):
+    assert masks.read_mask(tmp_path / "mask.png", "alpha").tolist() == [[[[1, 0, 0, 0]]]]
+    assert masks.read_mask(tmp_path / "mask.png", "opaque").tolist() == [[[[0, 0, 1, 1]]]]  # what is painted
+    with pytest.raises(UserError, match=r"if they are the hole, give data.hole=alpha, and if .*, data.hole=opaque"):
         masks.read_mask(tmp_path / "mask.png", "black")
     Image.new("L", (4, 4), 255).save(tmp_path / "opaque.png")
     with pytest.raises(UserError, match=r"data.mask=.*opaque\.png has no alpha channel for data.hole=alpha"):
@@ -90,10 +89,150 @@ def test_a_share_that_rounds_to_nothing_is_refused():
             damage(Image.new("L", (10, 10)), lambda *size, s=share: masks.random_pixels(*size, s, 0))
 
 
-def test_a_mask_of_zeros_and_ones_is_refused(tmp_path):
-    Image.fromarray(np.eye(9, dtype=np.uint8)).save(tmp_path / "mask.png")
-    with pytest.raises(UserError, match="is black all over, but a mask has white"):
-        masks.read_mask(tmp_path / "mask.png", "black")
+def refused(picture, hole, soft_mask="threshold"):
+    known = masks.settled(masks.known_fraction(picture, hole, "data.mask=m.png"), hole, soft_mask)
+    with pytest.raises(UserError) as caught:
+        masks.check_contents(picture, known, hole, "data.mask=m.png", soft_mask)
+    return str(caught.value)
+
+
+def labels(values):
+    """A mask of 40x30 pixels with the first value around a box of each of the others."""
+    pixels = np.full((30, 40, *np.shape(values[0])), values[0], dtype=np.uint8)
+    for number, value in enumerate(values[1:]):
+        pixels[5:15, 2 + 12 * number : 12 + 12 * number] = value
+    return Image.fromarray(pixels)
+
+
+def palette(*colours):
+    picture = labels(range(len(colours)))
+    indexed = Image.frombytes("P", picture.size, picture.tobytes())
+    indexed.putpalette([channel for colour in colours for channel in colour])
+    return indexed
+
+
+RED, BLACK, WHITE, MAGENTA = (255, 0, 0), (0, 0, 0), (255, 255, 255), (255, 0, 255)
+
+
+@pytest.mark.parametrize(
+    ("picture", "hole", "said"),
+    [
+        (
+            palette(BLACK, (128, 0, 0)),
+            "white",
+            "no hole for data.hole=white, but the values 0 (91.7 %), 1 (8.3 %); data.hole=1",
+        ),
+        (
+            palette(BLACK, (128, 0, 0)),
+            "black",
+            "nothing but hole for data.hole=black, but the values 0 (91.7 %), 1 (8.3 %)",
+        ),
+        (labels([0, 3, 2]), "white", "no hole for data.hole=white, but the values 0 (83.3 %), 2 (8.3 %), 3 (8.3 %)"),
+        (labels([BLACK, RED]), "white", "but the values #000000 (91.7 %), #ff0000 (8.3 %); data.hole=#ff0000 makes"),
+        (labels([WHITE, MAGENTA]), "black", "no hole for data.hole=black, but the values #ffffff (91.7 %), #ff00ff"),
+        (
+            labels([WHITE, MAGENTA]),
+            "white",
+            "nothing but hole for data.hole=white, but the values #ffffff (91.7 %), #ff00ff",
+        ),
+        (
+            labels([0, 3]),
+            7,
+            "no hole for data.hole=7, but the values 0 (91.7 %), 3 (8.3 %); data.hole=3 makes that the hole",
+        ),
+        (labels([0, 3]).convert("F"), 7, "but the values 0 (91.7 %), 3 (8.3 %); data.hole=3 makes that the hole"),
+        (labels([0, 3]), [3, 0], "nothing but hole for data.hole=[3,0], but the values"),
+        (
+            labels([WHITE, MAGENTA]),
+            "red",
+            "no hole for data.hole=red, but the values #ffffff (91.7 %), #ff00ff (8.3 %)",
+        ),
+        (labels([255]), "black", "has the value 255 all over, and so shows no hole; give another mask"),
+        (labels([255]), "white", "has the value 255 all over, and so shows no hole; give another mask"),
+        (Image.new("LA", (9, 9), (0, 255)), "opaque", "has the opacity 255 all over, and so shows no hole"),
+        (Image.fromarray(np.arange(100, dtype=np.uint8).reshape(10, 10)), "white", "9 (1.0 %), 96 more; data.hole=1"),
+    ],
+)
+def test_a_mask_without_a_hole_is_refused_with_what_it_holds_and_the_key(picture, hole, said):
+    found = refused(picture, hole)
+    assert said.replace("9 (1.0 %)", "3 (1.0 %)") in found
+    assert "the other way round" not in found
+
+
+@pytest.mark.parametrize(
+    ("picture", "hole", "boxes"),
+    [
+        (palette(BLACK, (128, 0, 0), (0, 128, 0)), 2, [1]),
+        (palette(BLACK, (128, 0, 0), (0, 128, 0)), "#008000", [1]),
+        (palette(BLACK, (128, 0, 0), (0, 128, 0)), [1, "#008000"], [0, 1]),
+        (labels([0, 1, 2, 255]), [1, 255], [0, 2]),
+        (labels([0, 1, 2]).convert("I"), 1, [0]),
+        (labels([(5, 5, 5), (7, 7, 7), (9, 9, 9)]), 7, [0]),
+        (labels([BLACK, (7, 7, 7), RED]), 7, [0]),
+        (labels([WHITE, MAGENTA, RED]), "red", [1]),
+        (labels([WHITE, MAGENTA, RED]).convert("RGBA"), "magenta", [0]),
+        (labels([0, 128, 255]), "#808080", [0]),
+    ],
+)
+def test_a_class_or_a_colour_can_be_the_hole(picture, hole, boxes):
+    known = masks.known_fraction(picture, hole, "data.mask=m.png")
+    expected = labels([255, *(0 if place in boxes else 255 for place in range(3))])
+    assert torch.equal(known[0, 0] == 1, torch.from_numpy(np.array(expected) == 255))
+
+
+def test_what_cannot_be_seen_of_a_layer_has_no_colour():
+    layer = Image.new("RGBA", (9, 9))
+    layer.paste((0, 0, 0, 255), (2, 2, 5, 5))
+    for hole in ("opaque", "#000000", 0):
+        assert masks.known_fraction(layer, hole, "data.mask=m.png").eq(0).sum() == 9
+
+
+def test_a_colour_may_be_off_a_little_in_a_jpeg_but_not_in_a_label_map(tmp_path):
+    picture = Image.new("RGB", (160, 120), WHITE)
+    ImageDraw.Draw(picture).ellipse((20, 20, 90, 80), fill=RED)
+    picture.save(tmp_path / "m.jpg", quality=60)
+    with Image.open(tmp_path / "m.jpg") as file:
+        hole = masks.known_fraction(file, "red", "data.mask=m.jpg")[0, 0] == 0
+    assert hole[30:70, 35:75].all()
+    assert 0.93 < hole.sum() / (np.pi / 4 * 70 * 60) < 1.05
+    assert masks.known_fraction(labels([WHITE, RED, (230, 30, 20)]), "red", "m").eq(0).sum() == 100
+    with pytest.raises(
+        UserError, match=r"data.hole=transparent, but it must be black, white, alpha \(transparent\), opaq"
+    ):
+        masks.known_fraction(labels([WHITE, RED]), "transparent", "data.mask=m.png")
+
+
+@pytest.mark.parametrize(
+    ("picture", "soft_mask", "is_odd"),
+    [
+        (labels([0, 1, 255]), "threshold", True),  # the borders of a label map alone would be the hole
+        (labels([0, 128, 255]), "threshold", True),
+        (labels([0, 128, 255]), "weight", False),
+        (labels([BLACK, RED, WHITE]), "weight", True),
+        (labels([0, 255]), "threshold", False),
+        (labels([BLACK, WHITE]), "threshold", False),
+        (labels([WHITE, RED]), "threshold", False),
+        (labels([0, 255]).resize((80, 60), Image.Resampling.BILINEAR), "threshold", False),
+    ],
+)
+def test_a_mask_of_more_than_black_and_white_is_warned_of(caplog, picture, soft_mask, is_odd):
+    known = masks.settled(masks.known_fraction(picture, "white", "data.mask=m.png"), "white", soft_mask)
+    masks.check_contents(picture, known, "white", "data.mask=m.png", soft_mask)
+    assert ("data.mask=m.png is not only black and white: it has " in caplog.text) == is_odd
+
+
+def test_a_jpeg_of_black_and_white_is_not_odd(caplog, tmp_path):
+    labels([255, 0]).resize((400, 300), 0).save(tmp_path / "m.jpg", quality=50)
+    with Image.open(tmp_path / "m.jpg") as file:
+        known = masks.settled(masks.known_fraction(file, "black", "m"), "black", "threshold")
+        masks.check_contents(file, known, "black", "m", "threshold")
+    assert not caplog.text
+
+
+def test_what_is_nearly_black_or_white_is_that_wholly_as_a_weight():
+    known = torch.tensor([0, 3, 15, 17, 128, 238, 240, 255]) / 255
+    soft = masks.settled(known, "black", "weight")
+    assert [round(value * 255) for value in soft.tolist()] == [0, 0, 0, 17, 128, 238, 255, 255]
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from dip.image.photo import damage, example, random_pixels, read_photo
 def read(photograph, mask, truth=None, **options):
     paths = (None if path is None else str(path) for path in (photograph, mask, truth))
     defaults = {"hole": "black", "soft_mask": "threshold", "resize_mask": False, "grow_hole": 0, "crop": "auto"}
-    defaults |= {"max_side": None, "example": lambda: pytest.fail("the example was not asked for")}
+    defaults |= {"turn_mask": "auto", "max_side": None, "example": lambda: pytest.fail("the example was not asked for")}
     return read_photo(*paths, **defaults | options)
 
 
@@ -59,8 +59,8 @@ def test_bad_pairs_are_refused(photograph, mask, tmp_path):
         ((None, mask), "give data.image=PATH as well"),
         ((None, None, photograph), "give data.image=PATH as well"),
         ((photograph, tmp_path / "small.png"), r"small\.png is 40x31 but the image is 40x32"),
-        ((photograph, tmp_path / "known.png"), "data.mask has no hole"),
-        ((photograph, tmp_path / "hole.png"), "is black all over"),
+        ((photograph, tmp_path / "known.png"), "known.png has the value 255 all over"),
+        ((photograph, tmp_path / "hole.png"), "has the value 0 all over, and so shows no hole"),
         ((photograph, mask, tmp_path / "small.png"), r"data.truth=.*small\.png is 40x31"),
         (
             (photograph, mask, tmp_path / "hole.png"),
@@ -69,9 +69,6 @@ def test_bad_pairs_are_refused(photograph, mask, tmp_path):
     ]:
         with pytest.raises(UserError, match=message):
             work(*arguments)
-    for name, message in (("hole.png", "is black all over"), ("known.png", "leaves no pixel known")):
-        with pytest.raises(UserError, match=message):
-            work(photograph, tmp_path / name, hole="white")
 
 
 def test_a_tiny_picture_is_refused():
@@ -102,7 +99,7 @@ def test_greys_of_a_mask_are_a_threshold_or_a_weight(photograph, tmp_path):
 
 
 def test_a_mask_of_weights_that_knows_no_pixel_wholly_is_refused(photograph, tmp_path):
-    pixels = np.full((32, 40), 254, dtype=np.uint8)
+    pixels = np.full((32, 40), 230, dtype=np.uint8)
     pixels[8:16, 20:30] = 0
     Image.fromarray(pixels).save(tmp_path / "greys.png")
     with pytest.raises(UserError, match=r"no pixel wholly known, and has greys only; set data\.soft_mask=threshold"):
@@ -136,33 +133,148 @@ def transparent(photograph, tmp_path):
     return tmp_path / "alpha.png"
 
 
-def test_without_a_mask_what_is_transparent_is_the_hole_and_becomes_opaque(photograph, mask, tmp_path):
+def test_without_a_mask_what_is_transparent_however_little_is_the_hole_and_becomes_opaque(photograph, tmp_path):
     photo = read(transparent(photograph, tmp_path), None)
-    assert torch.equal(photo.work.mask, work(photograph, mask).mask)
-    opacity = np.array(photo.paste(torch.rand(1, 3, 32, 40)))[..., 3]
-    assert (opacity[8:16, 20:30] == 255).all()
-    assert (opacity[8:16, 19] == 200).all()
+    assert (photo.work.mask == 0).sum() == 8 * 11
+    assert (photo.work.mask[..., 8:16, 19:30] == 0).all()
+    repaired = np.array(photo.paste(torch.rand(1, 3, 32, 40)))
+    assert (repaired[..., 3] == 255).all()
+    soft = read(transparent(photograph, tmp_path), None, soft_mask="weight")
+    assert soft.work.mask[0, 0, 8, 18:21].tolist() == pytest.approx([1, 200 / 255, 0])
+    assert (np.array(soft.paste(torch.rand(1, 3, 32, 40)))[..., 3] == 255).all()
 
 
-def test_with_a_mask_transparency_stays_as_it_is(photograph, mask, tmp_path):
-    path = transparent(photograph, tmp_path)
-    repaired = np.array(read(path, mask).paste(torch.rand(1, 3, 32, 40)))
-    before = np.array(Image.open(path))
+def softly_erased(photograph, tmp_path, opacity=255):
+    """The photograph with a hole in its middle whose edge is a ring of every opacity."""
+    with Image.open(photograph) as file:
+        y, x = np.mgrid[0:32, 0:40]
+        away = np.hypot(x - 24.5, y - 12)
+        file.putalpha(Image.fromarray((opacity * ((away - 3) / 6).clip(0, 1)).astype(np.uint8)))
+        file.save(tmp_path / "soft.png")
+    return tmp_path / "soft.png", away
+
+
+def test_a_softly_erased_photograph_as_its_own_mask_is_repaired_without_a_ring(photograph, tmp_path):
+    path, away = softly_erased(photograph, tmp_path)
+    for given, hole in ((None, "black"), (None, "alpha"), (path, "alpha")):
+        photo = read(path, given, hole=hole)
+        repaired = np.array(photo.paste(torch.rand(1, 3, 32, 40)))
+        assert (repaired[..., 3] == 255).all()
+        assert (photo.work.mask[0, 0].numpy()[away < 8.5] == 0).all()
+        before = np.array(Image.open(path))
+        assert np.array_equal(repaired[away > 9], before[away > 9])
+
+
+def test_an_erased_photograph_with_a_mask_beside_it_is_opaque(photograph, mask, tmp_path, caplog):
+    repaired = read(transparent(photograph, tmp_path), mask).paste(torch.rand(1, 3, 32, 40))
+    assert (np.array(repaired)[..., 3] == 255).all()
+    path, _ = softly_erased(photograph, tmp_path)
+    photo = read(path, mask)
+    assert (photo.work.mask == 0).sum() == 80  # the mask file says where
+    assert (np.array(photo.paste(torch.rand(1, 3, 32, 40)))[..., 3] == 255).all()
+    assert not caplog.text
+
+
+def test_a_shape_that_was_cut_out_stays_one(photograph, mask, tmp_path, caplog):
+    with Image.open(photograph) as file:
+        file.putalpha(Image.linear_gradient("L").resize(file.size).point(lambda value: 255 * (value > 90)))
+        file.save(tmp_path / "shape.png")
+    before = np.array(Image.open(tmp_path / "shape.png"))
+    repaired = np.array(read(tmp_path / "shape.png", mask).paste(torch.rand(1, 3, 32, 40)))
     assert np.array_equal(repaired[..., 3], before[..., 3])
     assert not np.array_equal(repaired[8:16, 20:30], before[8:16, 20:30])
+    assert "% of the hole is transparent in data.image, and stays so, as what is transparent around it" in caplog.text
+    path, _ = softly_erased(photograph, tmp_path, opacity=200)
+    assert np.array(read(path, mask).paste(torch.rand(1, 3, 32, 40)))[0, 0, 3] == 200 or "stays so" in caplog.text
 
 
-def test_a_mask_that_looks_the_wrong_way_round_is_warned_of(photograph, mask, caplog):
+def test_a_hole_of_more_than_half_the_picture_is_spoken_of(photograph, mask, tmp_path, caplog):
     work(photograph, mask)
     assert not caplog.text
-    work(photograph, mask, hole="white")
-    assert "the hole is 94 % of the picture; if that is the known part, give data.hole=black" in caplog.text
-    caplog.clear()
+
+    def said(*files, **options):
+        caplog.clear()
+        work(*files, **options)
+        return caplog.text
+
+    assert "the hole is 94 % of the picture; if that is the known part, give data.hole=black" in said(
+        photograph, mask, hole="white"
+    )
+    assert "94 % of the picture; if that is the known part, give another data.hole" in said(photograph, mask, hole=255)
+    painted = Image.new("RGBA", (40, 32))
+    painted.paste((0, 0, 0, 255), (20, 8, 30, 16))
+    painted.save(tmp_path / "painted.png")
+    assert "94 % of the picture; if that is the known part, give data.hole=opaque" in said(
+        photograph, tmp_path / "painted.png", hole="alpha"
+    )
+    assert not said(photograph, tmp_path / "painted.png", hole="opaque")
+    assert not said(photograph, mask, hole="white", crop=[10, 4, 36, 28]).count("crop")
+    assert not said(photograph, mask, crop=[19, 7, 31, 17])  # of the whole picture
     with Image.open(photograph) as file:
         file.putalpha(Image.linear_gradient("L").resize(file.size).point(lambda value: 255 * (value > 180)))
-        file.save(photograph.with_name("mostly_transparent.png"))
-    assert work(photograph.with_name("mostly_transparent.png"), None).mask.mean() < 0.5
-    assert not caplog.text  # no key turns transparency round
+        file.save(tmp_path / "mostly_transparent.png")
+    assert "of the picture; if that is the known part, give another mask" in said(
+        tmp_path / "mostly_transparent.png", None
+    )
+
+
+def lying(photograph, mask, tmp_path, orientation, size=None):
+    """Photograph and mask as a camera stores them that was held in another way: only the former says so."""
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    for name, path in (("photo", photograph), ("mask", mask)):
+        with Image.open(path) as file:
+            cut = file.crop((8, 0, 40, 32)) if size == "square" else file
+            cut.save(tmp_path / f"lying_{name}.png", **({"exif": exif} if name == "photo" else {}))
+    return tmp_path / "lying_photo.png", tmp_path / "lying_mask.png"
+
+
+@pytest.mark.parametrize("orientation", [5, 6, 7, 8])
+def test_a_mask_that_lies_beside_a_photograph_turned_upright_is_turned_as_well(
+    photograph, mask, tmp_path, caplog, orientation
+):
+    photo, beside = lying(photograph, mask, tmp_path, orientation)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    with Image.open(mask) as file:
+        file.save(tmp_path / "tagged.png", exif=exif)
+    expected = work(photo, tmp_path / "tagged.png").mask
+    assert not caplog.text
+    assert expected.shape == (1, 1, 40, 32)
+    with Image.open(beside) as file:
+        file.resize((20, 16), 0).save(tmp_path / "half.png")
+    for turned in (
+        work(photo, beside),
+        work(photo, beside, resize_mask=True),
+        work(photo, tmp_path / "half.png", resize_mask=True),
+        work(photo, beside, turn_mask=True, truth=photo),
+    ):
+        assert torch.equal(turned.mask, expected)
+        assert f"lying_mask.png is turned as the EXIF orientation {orientation} turns the image" in caplog.text
+    with pytest.raises(
+        UserError, match=r"lying_mask\.png is 40x32 but the image is 32x40; turn it upright, or give a file"
+    ):
+        work(photo, beside, turn_mask=False)
+
+
+@pytest.mark.parametrize(("orientation", "size"), [(2, None), (3, None), (4, None), (6, "square")])
+def test_a_turned_photograph_of_the_mask_s_size_is_warned_of(photograph, mask, tmp_path, caplog, orientation, size):
+    photo, beside = lying(photograph, mask, tmp_path, orientation, size)
+    upright = work(photo, beside)
+    assert (
+        f"turned by its EXIF orientation {orientation}, and data.mask={beside} is not; if it was drawn" in caplog.text
+    )
+    caplog.clear()
+    assert torch.equal(work(photo, beside, turn_mask=False).mask, upright.mask)
+    assert not caplog.text
+    assert not torch.equal(work(photo, beside, turn_mask=True).mask, upright.mask)
+
+
+def test_a_mask_of_another_shape_is_stretched_with_a_warning(photograph, mask, tmp_path, caplog):
+    with Image.open(mask) as file:
+        file.resize((64, 80)).save(tmp_path / "tall.png")
+    work(photograph, tmp_path / "tall.png", resize_mask=True)
+    assert "tall.png is 64x80 and is stretched to the image's 40x32, of another shape" in caplog.text
 
 
 def test_keys_of_a_mask_file_are_refused_without_one(photograph):

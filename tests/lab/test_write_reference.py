@@ -48,7 +48,7 @@ def test_every_option_says_what_it_does():
 def test_rows_have_default_type_range_and_meaning():
     assert "| `model.depth` | thin 2, large 6 | a whole number, at least 1 | levels; " in PAGE
     assert "| `optimizer.lr` | set by the recipe |" in PAGE
-    assert "| `data.hole` | `black` | one of black, white, alpha |" in PAGE
+    assert "| `data.soft_mask` | `threshold` | one of threshold, weight |" in PAGE
     assert "| `stopping.patience_steps` | thin 300, large null | a whole number, at least 1, or null |" in PAGE
     assert "| `callbacks.progress.every_steps` | `10` |" in PAGE
     assert "### `penalty=colour_range` (default)" in PAGE  # by the default recipe

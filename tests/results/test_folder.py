@@ -166,3 +166,11 @@ def test_folders_of_sweeps(tmp_path, monkeypatch):
         os.utime(Path("outputs", name, "multirun.yaml"), (seconds, seconds))
         assert find_sweep("latest") == tmp_path / "outputs" / name
     assert find_sweep("outputs/photo/monday") == tmp_path / "outputs" / "photo" / "monday"
+
+
+def test_the_key_that_resumes_is_written_as_a_shell_takes_it(tmp_path):
+    folder = RunFolder(tmp_path / "photo (1)")
+    folder.path.mkdir()
+    folder.config.touch()
+    with pytest.raises(UserError, match=rf"; 'resume={tmp_path}/photo \(1\)' continues it"):
+        folder.check_new()

@@ -4,11 +4,11 @@ import glob
 import logging
 import os
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from omegaconf import DictConfig
-from PIL import Image
 
+from dip.cli.pairs import Files, find_pictures, plain
 from dip.config.check import check_values
 from dip.config.compose import to_yaml
 from dip.config.machine import choose_precision
@@ -18,15 +18,6 @@ from dip.repair.run import interrupted, repair
 from dip.results.folder import RunFolder
 
 log = logging.getLogger(__name__)
-
-
-class Files(NamedTuple):
-    """The files of one picture; `name` is the picture's path below the folder that all of them lie in."""
-
-    name: str
-    image: str
-    mask: str | None
-    truth: str | None
 
 
 def repair_all(cfg: DictConfig, folder: RunFolder) -> dict[str, Any]:
@@ -39,10 +30,10 @@ def repair_all(cfg: DictConfig, folder: RunFolder) -> dict[str, Any]:
     check_values(cfg)
     folder.check_new()
     each = find_pictures(cfg.data.image, *(files_named(cfg, key) for key in ("mask", "truth")))
-    check_outputs(cfg, each)
+    check_outputs(cfg.output.path, each)
     done: dict[str, Any] = {}
     with folder.begin(to_yaml(cfg)):
-        for number, files in enumerate(each, 1):
+        for number, files in enumerate(sorted(each, key=lambda files: files.missing is None), 1):  # refusals first
             log.info("picture %d of %d: %s", number, len(each), files.image)
             try:
                 done[files.name] = repair_one(configured(cfg, files), folder, files)
@@ -61,6 +52,8 @@ def repair_all(cfg: DictConfig, folder: RunFolder) -> dict[str, Any]:
 
 
 def repair_one(cfg: DictConfig, folder: RunFolder, files: Files) -> dict[str, Any]:
+    if files.missing is not None:
+        raise UserError(files.missing)
     if before := find_finished(cfg, folder.path, files):
         log.info("it is repaired already, in %s", before)
         return before.metrics
@@ -71,7 +64,8 @@ def repair_one(cfg: DictConfig, folder: RunFolder, files: Files) -> dict[str, An
 
 def unrepaired(each: list[Files], done: dict[str, Any]) -> UserError:
     failed = [files.name for files in each if files.name not in done]
-    return UserError(f"{len(failed)} of {len(each)} pictures are not repaired: {', '.join(failed)}")
+    more = f" and {len(failed) - 20} more" if len(failed) > 20 else ""
+    return UserError(f"{len(failed)} of {len(each)} pictures are not repaired: {', '.join(failed[:20])}{more}")
 
 
 def make_folder(folder: Path) -> None:
@@ -81,94 +75,44 @@ def make_folder(folder: Path) -> None:
         raise UserError(f"output.path={folder} cannot be written: {error.strerror}; give another folder") from None
 
 
-def is_several(path: str | None) -> bool:
-    """Whether a path is a folder or a pattern such as scans/*.tif, and not one file."""
-    return path is not None and (os.path.isdir(plain(path)) or is_pattern(path))
-
-
-def is_pattern(path: str) -> bool:
-    return not os.path.exists(plain(path)) and glob.has_magic(path)
-
-
-def plain(path: str) -> str:
-    return os.path.expanduser(path)
-
-
 def files_named(cfg: DictConfig, key: str) -> str | None:
     """The files that `cfg.data` names by this key; None where it has none, or makes a mask itself."""
     found = cfg.data.get(key)
     return found if isinstance(found, str) else None
 
 
-def find_pictures(image: str, mask: str | None, truth: str | None) -> list[Files]:
-    """Every picture in a folder or pattern, in the order of their names, without those that are a mask or the truth.
-
-    mask, truth: folders or patterns too, where the partner of a.jpg is a.* or, for a mask, a_mask.*; one file is
-    everybody's. A partner that is missing is named all the same, so that its picture is refused. Raises UserError
-    where there is no picture, and for two files that would be each other's partner.
-    """
-    found = listed(image)
-    wanted = {path: (partner(path, mask, "_mask"), partner(path, truth, "_truth")) for path in found}
-    taken = {other for pair in wanted.values() for other in pair}
-    for path in found:
-        for place, other in enumerate(wanted[path]):
-            if other not in (None, path) and other in wanted and wanted[other][place] == path:
-                raise UserError(
-                    f"data.image={image}: either of {path} and {other} would be the other's mask or truth; name it "
-                    "NAME_mask or NAME_truth, or tell them apart by patterns such as '*.jpg' and '*.png'"
-                )
-    each = [(path, *pair) for path, pair in wanted.items() if path not in taken]
-    if not each:
-        raise UserError(f"data.image={image} holds no picture; give a folder or a pattern with pictures in it")
-    root = os.path.commonpath([os.path.dirname(path) for path, *_ in each])
-    return [Files(os.path.relpath(path, root), path, *pair) for path, *pair in each]
-
-
-def listed(path: str) -> list[str]:
-    """The files of a folder whose ending is that of a picture, or those that a pattern matches."""
-    if is_pattern(path):
-        return sorted(file for file in glob.glob(plain(path), recursive=True) if os.path.isfile(file))
-    Image.init()
-    endings = Image.registered_extensions()
-    files = (file for file in Path(plain(path)).iterdir() if file.suffix.lower() in endings and file.is_file())
-    return sorted(str(file) for file in files if not file.name.startswith("."))
-
-
-def partner(image: str, others: str | None, suffix: str) -> str | None:
-    """The file among `others` that belongs to `image`; one file belongs to all."""
-    if others is None or not is_several(others):
-        return others
-    stem = Path(image).stem
-    files = {Path(file).stem: file for file in listed(others) if file != image}
-    folder = os.path.dirname(others) if is_pattern(others) else others
-    return files.get(f"{stem}{suffix}") or files.get(stem) or os.path.join(folder, f"{stem}.*")
-
-
 def configured(cfg: DictConfig, files: Files) -> DictConfig:
-    """The configuration of one of the pictures; `output.path` is a folder, or a pattern such as fixed/*.jpg."""
+    """The configuration of one of the pictures."""
     part = cfg.copy()
     for key in ("image", "mask", "truth"):
         if files_named(cfg, key) is not None:
             part.data[key] = getattr(files, key)
-    if cfg.output.path is not None:
-        wanted = cfg.output.path if "*" in cfg.output.path else os.path.join(cfg.output.path, "*.png")
-        part.output.path = wanted.replace("*", os.path.splitext(files.name)[0])
+    part.output.path = output_path(cfg.output.path, files)
     return part
 
 
-def check_outputs(cfg: DictConfig, each: list[Files]) -> None:
+def output_path(given: str | None, files: Files) -> str | None:
+    """Where one of the results goes; `output.path` is a folder, or a pattern such as fixed/*.jpg."""
+    if given is None:
+        return None
+    return (given if "*" in given else os.path.join(given, "*.png")).replace("*", os.path.splitext(files.name)[0])
+
+
+def check_outputs(given: str | None, each: list[Files]) -> None:
     """Raise UserError where the results of two pictures would be one file."""
     taken: dict[str, str] = {}
-    for files in each if cfg.output.path is not None else ():
-        path = configured(cfg, files).output.path
+    for files in each:
+        path = output_path(given, files)
+        if path is None:
+            return
         if path in taken:
-            raise UserError(f"output.path={cfg.output.path}: {path} would be of both {taken[path]} and {files.image}")
+            raise UserError(f"output.path={given}: {path} would be of both {taken[path]} and {files.image}")
         taken[path] = files.image
 
 
 def find_finished(cfg: DictConfig, folder: Path, files: Files) -> RunFolder | None:
     """A run in or beside `folder` that has repaired this picture, from these files and in this very way."""
-    paths = (plain(path) for path in files[1:] if path is not None)
+    paths = (plain(path) for path in files[1:4] if path is not None)
     # The time of the change, too: a file that was moved here may be of an earlier day.
     newest = max(max(os.stat(path).st_mtime, os.stat(path).st_ctime) for path in paths if os.path.exists(path))
     for config in sorted(folder.parent.glob(f"*/{glob.escape(files.name)}/config.yaml")):

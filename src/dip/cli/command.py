@@ -33,6 +33,10 @@ EXTRAS = {
     "hydra/launcher/ray": "ray",
     "hydra/sweeper/optuna": "optuna",
 }
+# The keys of files and folders, whose values are taken as they are typed.
+FILES = {"data.image", "data.mask", "data.truth", "output.path", "resume", "name", "hydra.run.dir", "hydra.sweep.dir"}
+PLAIN = re.compile(r"[\w./-]*", re.ASCII)
+NUMBER = re.compile(r"[+-]?(\d[\d_]*\.?|[\d_]*\.\d[\d_]*)(e[+-]?\d+)?|[+-]?(nan|inf)|true|false", re.IGNORECASE)
 show_tracebacks = os.environ.get("HYDRA_FULL_ERROR") == "1"  # for whoever looks for a bug
 
 
@@ -184,19 +188,36 @@ def remembered(arguments: list[str]) -> list[str]:
 
 
 def quote_files(arguments: list[str]) -> list[str]:
-    """The arguments with every value that names an existing file or folder quoted, as Hydra's grammar asks for.
+    """The arguments with every value that is a file, a folder or a colour quoted, as Hydra's grammar asks for.
 
-    Without that it refuses names such as `photo (1).jpg`, `Bär.jpg` and `~/photo.jpg`.
+    Without that it refuses `photo (1).jpg`, `Bär.jpg`, `~/photo.jpg` and `#ff0000`, and takes `2024` for a number.
     """
-    return [quote_file(argument) for argument in arguments]
+    sweep = bool({"-m", "--multirun"} & set(arguments))
+    return [argument if argument.startswith("-") else quote_value(argument, sweep) for argument in arguments]
 
 
-def quote_file(argument: str) -> str:
-    if argument.startswith("-"):  # an option, which Hydra reads as it is
-        return argument
+def quote_value(argument: str, sweep: bool) -> str:
     key, _, value = argument.partition("=")
-    if re.fullmatch(r"[\w./-]*", value, re.ASCII) or not os.path.exists(os.path.expanduser(value)):
+    name = key.lstrip("+")
+    if os.path.exists(os.path.expanduser(value)) and not PLAIN.fullmatch(value):
+        values = [value]
+    elif name == "data.hole":
+        return re.sub(r"(?<!['\"])#\w+", r"'\g<0>'", argument)
+    elif name not in FILES or not value or re.search(r"""\$\{|^(['"]).*\1$""", value):
+        return argument  # as it is given for Hydra
+    elif sweep and re.match(r"(choice|shuffle|sort|tag)\(", value):
         return argument
+    else:
+        values = value.split(",") if sweep else [value]
+    if name.startswith("hydra."):  # which would make a folder of the name ~
+        values = [os.path.expanduser(each) for each in values]
+    return f"{key}={','.join(map(quoted, values))}"
+
+
+def quoted(text: str) -> str:
+    """The text in quotes, unless Hydra's grammar reads it as it is, or as null."""
+    if PLAIN.fullmatch(text) and not NUMBER.fullmatch(text):
+        return text
     # Hydra halves backslashes before a quote only.
-    escaped = re.sub(r"(\\+)(?='|\Z)", r"\1\1", value).replace("'", "\\'").replace("${", "\\${")
-    return f"{key}='{escaped}'"
+    escaped = re.sub(r"(\\+)(?='|\Z)", r"\1\1", text).replace("'", "\\'").replace("${", "\\${")
+    return f"'{escaped}'"

@@ -15,8 +15,9 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from dip.cli import batch
+from dip.cli.batch import repair_all
 from dip.cli.command import show_tracebacks
+from dip.cli.pairs import is_several
 from dip.config.compose import depends_on_hole_kind
 from dip.config.machine import choose_precision
 from dip.config.resume import resumed_config, same_config
@@ -105,8 +106,8 @@ def perform(cfg: DictConfig, folder: RunFolder) -> dict[str, Any]:
         raise UserError(f"hole_kind={cfg.hole_kind}, but no key of this recipe depends on it; take experiment=quick")
     if cfg.resume is not None:
         cfg = resumed_config(folder, cfg, HydraConfig.get().overrides.task)
-    if batch.is_several(cfg.data.get("image")):
-        return batch.repair_all(cfg, folder)
+    if is_several(cfg.data.get("image")):
+        return repair_all(cfg, folder)
     return repair(cfg, folder)
 
 

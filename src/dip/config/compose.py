@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from glob import has_magic
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -98,13 +99,15 @@ def pick(thin: Any, large: Any, *, _root_: DictConfig) -> Any:
 
 
 def stem(path: str | None) -> str:
-    """${stem:PATH}: the name of a file without folder and ending, or of the folder that a pattern looks in."""
+    """${stem:PATH}: the name of a file without its ending, or of the folder that is given or a pattern looks in."""
     if path is None:
         return "example"
-    named = Path(path)
-    while any(sign in named.name for sign in "*?["):
+    named = Path(path).expanduser()
+    while has_magic(named.name) and not named.exists():
         named = named.parent
-    return named.stem or "pictures"
+    if named.name == "..":
+        named = named.resolve()
+    return (named.name if named.is_dir() else named.stem) or "pictures"
 
 
 def job_folder(overrides: str) -> str:

@@ -109,6 +109,8 @@ def metadata(file: Image.Image, picture: Image.Image) -> dict[Any, Any]:
         kept["xmp"] = xmp.encode() if isinstance(xmp, str) else xmp
     if texts := {name: text for name, text in getattr(file, "text", {}).items() if not name.startswith(ELSEWHERE)}:
         kept["text"] = texts
+    if (orientation := file.getexif().get(ExifTags.Base.Orientation, 1)) in range(2, 9):
+        kept["orientation"] = orientation  # by which the picture was turned upright, for a mask that was not
     return kept
 
 
@@ -139,7 +141,9 @@ def holds_metadata(picture: Image.Image) -> bool:
 def encoded(picture: Image.Image, format: str) -> bytes:
     """The file of this format, with the picture's metadata as far as the format has a place for it."""
     info = picture.info
-    options: dict[str, Any] = WRITTEN.get(format, {}) | {str(name): info[name] for name in info if name != "text"}
+    options: dict[str, Any] = WRITTEN.get(format, {}) | {
+        str(name): info[name] for name in info if name not in ("text", "orientation")
+    }
     file = io.BytesIO()
     with ignored_warnings():
         if format == "PNG":
@@ -238,8 +242,17 @@ def write(picture: Image.Image, path: Path) -> Path:
     return path
 
 
+def turned(picture: Image.Image, orientation: int) -> Image.Image:
+    """The picture turned as one with this EXIF orientation is."""
+    picture.getexif()[ExifTags.Base.Orientation] = orientation
+    return ImageOps.exif_transpose(picture)
+
+
 def same_size(key: str, path: str | Path, picture: Image.Image, wanted: tuple[int, int], cure: str = "") -> None:
     """Raise UserError where the picture of `path` has not the `wanted` width and height."""
     if picture.size != wanted:
         ours, theirs = ("{}x{}".format(*size) for size in (picture.size, wanted))
-        raise UserError(f"{key}={path} is {ours} but the image is {theirs}; give a file of the image's size{cure}")
+        turn = "turn it upright, or " if picture.size == wanted[::-1] else ""
+        raise UserError(
+            f"{key}={path} is {ours} but the image is {theirs}; {turn}give a file of the image's size{cure}"
+        )

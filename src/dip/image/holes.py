@@ -88,3 +88,15 @@ def surroundings(hole: Tensor, known: Tensor, at_least: float) -> Tensor:
     inside = hole[0, 0].numpy()
     distance = max(distance_to_edge(inside).max(), at_least)
     return known & torch.from_numpy(distance_to_edge(~inside) <= distance)
+
+
+def erased(opaque: Tensor, hole: Tensor) -> Tensor:
+    """The transparent regions that are most transparent within the hole, so that it was not cut out along a shape.
+
+    opaque: (1, 1, H, W), 1 is opaque; hole and the result: (1, 1, H, W), boolean.
+    """
+    alpha, inside = opaque[0, 0].numpy(), hole[0, 0].numpy()
+    numbered = np.asarray(label(alpha < 1, connectivity=2))
+    each = np.arange(numbered.max() + 1)
+    least = [ndimage.minimum(np.where(part, alpha, 2), numbered, each) for part in (inside, ~inside)]
+    return torch.from_numpy((np.less(*least) & (each > 0))[numbered])[None, None]

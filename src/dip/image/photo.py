@@ -1,6 +1,7 @@
 """A damaged photograph: its file is opened once, and whatever the work needs is cut from it."""
 
 import logging
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,9 +13,10 @@ from torch import Tensor
 
 from dip.errors import UserError
 from dip.image import masks, tensors
-from dip.image.formats import DRAWN, open_picture, same_size
-from dip.image.holes import Box, regions_around
+from dip.image.formats import DRAWN, open_picture, same_size, turned
+from dip.image.holes import Box, erased, regions_around
 from dip.image.resize import enlarge, feather, reduce, reduce_mask, reduced_size
+from dip.options import written
 
 log = logging.getLogger(__name__)
 SMALLEST = 8  # pixels a side
@@ -46,11 +48,11 @@ class Photo:
             size = f"{width}x{height}"
             raise UserError(f"data.image: the picture is {size}, but each side needs at least {SMALLEST} pixels")
         if not self.mask.any():
-            raise UserError("data.mask leaves no pixel known; a mask file may be the other way round, see data.hole")
+            raise UserError("data.mask leaves no pixel known; give one with a smaller hole, or a lower data.grow_hole")
         if not (self.mask == 1).any():
             raise UserError("data.mask leaves no pixel wholly known, and has greys only; set data.soft_mask=threshold")
         if (self.mask == 1).all():
-            raise UserError("data.mask has no hole; a mask file may be the other way round, see data.hole")
+            raise UserError("data.mask has no hole; give one that shows where it is")
 
     def cut(self, box: Box) -> "Photo":
         """That part of the photograph, as a photograph of its own."""
@@ -109,8 +111,9 @@ def read_photo(
     image: str | None,
     mask: str | None,
     truth: str | None,  # the undamaged picture, to measure with
-    hole: Literal["black", "white", "alpha"],  # what is the hole in the mask file
+    hole: masks.Hole,
     soft_mask: Literal["threshold", "weight"],  # how the greys of a mask count
+    turn_mask: bool | Literal["auto"],  # as the picture's EXIF turns it; auto does where the mask's size asks for it
     resize_mask: bool,
     grow_hole: Annotated[int, Ge(0)],
     crop: Any,  # "auto" works around the holes, "none" on everything, a box cuts first
@@ -118,28 +121,31 @@ def read_photo(
     example: Callable[[], Photo],
 ) -> Photo:
     """Read a picture file and its mask file; without a mask its transparent pixels, without a picture the example."""
-    if mask is None and (hole == "white" or resize_mask):
-        key = "data.hole=white" if hole == "white" else "data.resize_mask=true"
-        raise UserError(f"{key} speaks of a mask file, and there is none; give data.mask=PATH")
+    given = {"hole": hole not in ("black", "alpha"), "resize_mask": resize_mask, "turn_mask": turn_mask is True}
+    if mask is None and any(given.values()):
+        key = next(key for key in given if given[key])
+        value = written(hole) if key == "hole" else "true"
+        raise UserError(f"data.{key}={value} speaks of a mask file, and there is none; give data.mask=PATH")
     if image is not None:
         picture = open_picture(image, "data.image")
-        known = read_transparency(picture, image) if mask is None else read_mask(mask, hole, picture.size, resize_mask)
+        if mask is None:
+            known = masks.settled(read_transparency(picture, image), "alpha", soft_mask)
+        else:
+            known = read_mask(mask, hole, soft_mask, picture, turn_mask, resize_mask)
         original = None if truth is None else read_truth(truth, image, picture)
     elif mask is None and truth is None and hole == "black":
         shown = example()
         picture, known, original = shown.picture, shown.mask, shown.truth
     else:
         raise UserError("data.mask, data.truth or data.hole is given without a picture; give data.image=PATH as well")
-    if soft_mask == "threshold":
-        known = masks.threshold(known)
-    known = masks.grow_hole(known, grow_hole)
-    if mask is None:
-        picture = tensors.make_opaque(picture, known)
+    known = whole = masks.grow_hole(known, grow_hole)
+    if image is not None:
+        picture = without_erased(picture, known, is_mask=mask is None)
     if crop not in ("auto", "none"):
         picture, known, original = crop_to(crop, picture, known, original)
     photo = Photo(picture, known, original, regions_around(known) if crop == "auto" else (), max_side)
-    if mask is not None:
-        warn_of_inversion(known, hole)
+    if image is not None:
+        warn_of_inversion(whole, "transparent" if mask is None else hole)
     return photo
 
 
@@ -154,17 +160,48 @@ def read_transparency(picture: Image.Image, path: str) -> Tensor:
     return opaque
 
 
-def read_mask(path: str, hole: str, size: tuple[int, int], resize: bool) -> Tensor:
-    """How much of each pixel is known, from a mask file of the size (width, height), or resized to it."""
-    mask = open_picture(path, "data.mask")
+def read_mask(
+    path: str, hole: masks.Hole, soft_mask: str, picture: Image.Image, turn: bool | str, resize: bool
+) -> Tensor:
+    """How much of each pixel of the picture is known, from a mask file of its size, or resized to it."""
+    name = f"data.mask={path}"
+    mask = turned_as(picture, open_picture(path, "data.mask"), name, turn, resize)
     if not resize:
-        same_size("data.mask", path, mask, size, ", or set data.resize_mask=true")
-    known = masks.known_fraction(mask, hole, f"data.mask={path}")
-    return masks.resized(known, size) if resize else known
+        same_size("data.mask", path, mask, picture.size, ", or set data.resize_mask=true")
+    known = masks.known_fraction(mask, hole, name)
+    masks.check_contents(mask, masks.settled(known, hole, soft_mask), hole, name, soft_mask)
+    if resize and abs(math.log(mask.width / mask.height * picture.height / picture.width)) > 0.05:
+        sizes = mask.width, mask.height, picture.width, picture.height
+        log.warning("%s is %dx%d and is stretched to the image's %dx%d, of another shape", name, *sizes)
+    return masks.settled(masks.resized(known, picture.size) if resize else known, hole, soft_mask)
+
+
+def turned_as(
+    picture: Image.Image, other: Image.Image, name: str, turn: bool | str = "auto", resize: bool = False
+) -> Image.Image:
+    """A mask or ground truth turned upright as EXIF has turned the picture, where it was not turned itself.
+
+    turn: "auto" turns what lies on its side beside the upright picture, and warns where its size tells nothing.
+    """
+    orientation = picture.info.get("orientation")
+    if orientation is None or "orientation" in other.info or turn is False:
+        return other
+    width, height = picture.size
+    on_side = other.size == (height, width) or (resize and (other.width > other.height) != (width > height))
+    if turn is True or (orientation > 4 and width != height and on_side):
+        log.warning("%s is turned as the EXIF orientation %d turns the image; see data.turn_mask", name, orientation)
+        return turned(other, orientation)
+    if orientation < 5 or width == height:
+        log.warning(
+            "the image is turned by its EXIF orientation %d, and %s is not; if it was drawn on the image as it is "
+            "stored, give data.turn_mask=true, and else false",
+            *(orientation, name),
+        )
+    return other
 
 
 def read_truth(path: str, image: str, picture: Image.Image) -> Image.Image:
-    truth = open_picture(path, "data.truth")
+    truth = turned_as(picture, open_picture(path, "data.truth"), f"data.truth={path}")
     same_size("data.truth", path, truth, picture.size)
     theirs, ours = DRAWN[truth.mode], DRAWN[picture.mode]
     if theirs != ours:
@@ -174,11 +211,32 @@ def read_truth(path: str, image: str, picture: Image.Image) -> Image.Image:
     return truth
 
 
-def warn_of_inversion(known: Tensor, hole: str) -> None:
-    other = {"black": "white", "white": "black"}.get(hole)
-    if other is not None and known.mean() < 0.5:
-        share = 100 * (1 - known.mean())
-        log.warning("the hole is %.0f %% of the picture; if that is the known part, give data.hole=%s", share, other)
+def warn_of_inversion(known: Tensor, hole: masks.Hole) -> None:
+    """Speak of a hole of more than half the picture."""
+    if known.mean() >= 0.5:
+        return
+    inverse = {"black": "white", "white": "black", "alpha": "opaque", "opaque": "alpha"}
+    other = inverse.get(hole) if isinstance(hole, str) else None
+    cure = f"data.hole={other}" if other else "another mask" if hole == "transparent" else "another data.hole"
+    share = 100 * (1 - known.mean())
+    log.warning("the hole is %.0f %% of the picture; if that is the known part, give %s", share, cure)
+
+
+def without_erased(picture: Image.Image, known: Tensor, is_mask: bool) -> Image.Image:
+    """The picture, opaque where it was erased: wherever it is transparent if that is the mask, else see `erased`."""
+    opaque = tensors.alpha(picture)
+    if opaque is None:
+        return picture
+    where = opaque < 1 if is_mask else erased(opaque, known < 1)
+    hidden = (known < 1) & (opaque < 1) & ~where
+    if hidden.any():
+        share = 100 * hidden.sum() / (known < 1).sum()
+        log.warning(
+            "%.1f %% of the hole is transparent in data.image, and stays so, as what is transparent around it; without "
+            "data.mask all that is transparent is the hole",
+            share,
+        )
+    return tensors.make_opaque(picture, where)
 
 
 def crop_to(given: Any, picture: Image.Image, known: Tensor, truth: Image.Image | None) -> Read:

@@ -45,12 +45,12 @@ def alpha(picture: Image.Image) -> Tensor | None:
     return from_pil(picture.getchannel("A")) if picture.mode in ("LA", "RGBA") else None
 
 
-def make_opaque(picture: Image.Image, known: Tensor) -> Image.Image:
-    """The picture, opaque where `known` (1, 1, H, W) is below 1."""
+def make_opaque(picture: Image.Image, where: Tensor) -> Image.Image:
+    """The picture, opaque where `where` (1, 1, H, W), boolean, says so."""
     if picture.mode not in ("LA", "RGBA"):
         return picture
     channel = picture.getchannel("A")
-    channel.paste(255, mask=Image.fromarray((known[0, 0] < 1).numpy()))
+    channel.paste(255, mask=Image.fromarray(where[0, 0].numpy()))
     picture = picture.copy()
     picture.putalpha(channel)
     return picture

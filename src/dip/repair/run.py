@@ -4,6 +4,7 @@ import logging
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from shlex import quote
 from typing import Any
 
 import torch
@@ -227,7 +228,7 @@ def interrupted(interrupt: KeyboardInterrupt, said: str, cfg: DictConfig, folder
 def how_to_resume(cfg: DictConfig, folder: RunFolder) -> str:
     """The keys that resume a run, also where its results so far are at output.path."""
     over = " output.overwrite=true" if cfg.output.path is not None and not cfg.output.overwrite else ""
-    return f"the run goes on with resume={folder}{over}"
+    return f"the run goes on with {quote(f'resume={folder}')}{over}"
 
 
 def find_callback(callbacks: list[Any], kind: type[Any]) -> Any:

@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from dip.errors import UserError
@@ -71,8 +72,8 @@ class RunFolder:
         """Raise UserError where a run is here already, unless it resumes."""
         if self.exists and not self.resume:
             raise UserError(
-                f"{self} holds a run already, whose results stay; resume={self} continues it, or give another "
-                "hydra.run.dir"
+                f"{self} holds a run already, whose results stay; {quote(f'resume={self}')} continues it, or give "
+                "another hydra.run.dir"
             )
 
     def check_parts(self, wanted: set[str]) -> None:
