@@ -13,7 +13,7 @@ from torch import Tensor
 
 from dip.config.check import check_values
 from dip.config.compose import needs_hole_kind, to_yaml, with_hole_kind
-from dip.config.machine import check_machine, choose_precision, out_of_memory, quiet
+from dip.config.machine import check_machine, choose_precision, one_process, out_of_memory, quiet
 from dip.config.sweep import swept_overrides
 from dip.errors import UserError
 from dip.image.holes import split_by_depth
@@ -135,7 +135,7 @@ def build_trainer(
         "trainer",
         logger=logger,
         callbacks=callbacks,
-        plugins=[AtomicCheckpointIO()],
+        plugins=[AtomicCheckpointIO(), one_process()],
         default_root_dir=folder.path,
         devices=cfg.trainer.devices or 1,
         benchmark=not cfg.trainer.deterministic,  # cuDNN tries its algorithms, since the size never changes

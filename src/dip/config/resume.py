@@ -1,6 +1,7 @@
 """The configuration of a run that resumes."""
 
 from collections.abc import Sequence
+from os.path import expanduser, realpath
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -66,6 +67,19 @@ def check_changeable(key: str) -> None:
             f"{key} stays as it is in a resumed run; only keys of {', '.join(CHANGEABLE)} can change, "
             "such as trainer.max_steps; start a new run for others"
         )
+
+
+def before_repair(cfg: DictConfig, folder: RunFolder) -> DictConfig:
+    """The configuration that reads the photograph as it was, where the run in `folder` has written its result over it."""
+    if not (folder.resumes and folder.replaced):
+        return cfg
+    saved = load_config(folder)
+    written, image = OmegaConf.select(saved, "output.path"), OmegaConf.select(cfg, "data.image")
+    if image is None or written is None or realpath(expanduser(written)) != realpath(expanduser(image)):
+        return cfg
+    cfg = cfg.copy()
+    cfg.data.image = str(folder.replaced)
+    return cfg
 
 
 def same_config(folder: RunFolder, given: DictConfig) -> bool:

@@ -13,16 +13,18 @@ from torchmetrics.functional.image import structural_similarity_index_measure
 from dip.image import holes
 
 RING = 16  # pixels, the least width of the known ring that the hole's texture is compared with
+MOST_DB = 100.0  # of equal pictures, for which there is no finite number
 VISIBLE = 1 / 255  # a gradient; surroundings with less of it on average are flat
 
 
 def psnr(output: Tensor, truth: Tensor, region: Tensor) -> float:
-    """Peak signal-to-noise ratio in dB over all channels of the region."""
+    """Peak signal-to-noise ratio in dB over all channels of the region; MOST_DB where they are equal."""
     # Only the output is clipped: in the hole the truth may be darker or brighter than all known pixels.
     # Multiplied with the region, not picked out by it, which takes twenty times as long.
     error = (output.float().clamp(0, 1) - truth.float()).square() * region
     dtype = torch.float32 if error.device.type == "mps" else torch.float64  # which Apple's GPUs do not have
-    return -10 * (error.sum(dtype=dtype) / (region.sum() * truth.shape[1])).log10().item()
+    mean = error.sum(dtype=dtype) / (region.sum() * truth.shape[1])
+    return -10 * mean.clamp(min=10 ** (-MOST_DB / 10)).log10().item()
 
 
 def ssim(output: Tensor, truth: Tensor, region: Tensor) -> float:

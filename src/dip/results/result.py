@@ -58,7 +58,12 @@ class OutputFile:
             formats.check_output(picture, self.wanted, self.overwrite)
 
     def write(self, picture: Image.Image, folder: RunFolder) -> Path:
-        """Write the picture into the run's folder and where the user wants it; return the latter if there is one."""
+        """Write the picture into the run's folder and where the user wants it; return the latter if there is one.
+
+        What it replaces there for the first time is kept in the folder: it may be the photograph itself.
+        """
+        if self.wanted is not None and self.overwrite:
+            folder.keep_replaced(self.wanted)
         file = formats.write(picture, folder.path / f"inpainted{formats.lossless_ending(picture)}")
         if self.wanted is None:
             return file
