@@ -8,7 +8,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from dip.config.compose import options, parse, with_hole_kind
+from dip.config.compose import depth_of_table, options, parse, with_depth, with_hole_kind
 from dip.errors import UserError
 from dip.results.folder import RunFolder
 
@@ -99,10 +99,12 @@ def same_config(folder: RunFolder, given: DictConfig) -> bool:
 
 
 def as_measured(given: DictConfig, saved: DictConfig) -> DictConfig:
-    """The configuration with the kind of the hole that the run with the configuration `saved` has found."""
-    if given.get("hole_kind") != "auto":
-        return given
-    return with_hole_kind(given, saved.get("hole_kind"))
+    """The configuration with the kind of the hole, and the depth, that the run with the configuration `saved` found."""
+    if given.get("hole_kind") == "auto":
+        given = with_hole_kind(given, saved.get("hole_kind"))
+    if depth_of_table(given) and "depth" in saved.model and not depth_of_table(saved):
+        given = with_depth(given, saved.model.depth)
+    return given
 
 
 def flatten(part: Any, prefix: str = "") -> dict[str, Any]:

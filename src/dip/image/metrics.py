@@ -12,6 +12,7 @@ from torchmetrics.functional.image import structural_similarity_index_measure
 
 from dip.image import holes
 
+WINDOW = 11  # pixels of the SSIM's window, the least side of its pictures
 RING = 16  # pixels, the least width of the known ring that the hole's texture is compared with
 MOST_DB = 100.0  # of equal pictures, for which there is no finite number
 VISIBLE = 1 / 255  # a gradient; surroundings with less of it on average are flat
@@ -29,10 +30,11 @@ def psnr(output: Tensor, truth: Tensor, region: Tensor) -> float:
 
 def ssim(output: Tensor, truth: Tensor, region: Tensor) -> float:
     """Mean over the region of the structural similarity map (Wang et al. 2004: Gaussian window, sigma 1.5)."""
-    _, similarity = structural_similarity_index_measure(
-        output.float().clamp(0, 1), truth.float(), data_range=1.0, return_full_image=True
-    )
-    return similarity[region.expand_as(truth)].mean().item()
+    height, width = truth.shape[-2:]
+    padding = (0, max(WINDOW - width, 0), 0, max(WINDOW - height, 0))
+    pair = [F.pad(picture.float(), padding, mode="replicate") for picture in (output.clamp(0, 1), truth)]
+    _, similarity = structural_similarity_index_measure(*pair, data_range=1.0, return_full_image=True)
+    return similarity[..., :height, :width][region.expand_as(truth)].mean().item()
 
 
 def texture_distance(picture: Tensor, mask: Tensor) -> float | None:
@@ -56,6 +58,8 @@ def texture_distance(picture: Tensor, mask: Tensor) -> float | None:
 
 def gradients(picture: Tensor, region: Tensor, scale: int) -> np.ndarray:
     """By how much neighbours differ that are both in the region, at 1/scale of the size, in grey."""
+    if min(picture.shape[-2:]) < 2 * scale:
+        return np.empty(0)  # there are no neighbours
     grey = F.avg_pool2d(picture.mean(dim=1, keepdim=True), scale)
     within = F.avg_pool2d(region.float(), scale) == 1
     steps = [grey.diff(dim=dim)[within.unfold(dim, 2, 1).all(dim=-1)] for dim in (2, 3)]

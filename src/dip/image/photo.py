@@ -14,7 +14,7 @@ from dip.errors import UserError
 from dip.image import masks, tensors
 from dip.image.formats import DRAWN, open_picture, same_size
 from dip.image.holes import Box, regions_around
-from dip.image.resize import enlarge, feather, reduce, reduce_mask, reduced_size
+from dip.image.resize import enlarge, feather, pad, reduce, reduce_mask, reduced_size
 
 log = logging.getLogger(__name__)
 SMALLEST = 8  # pixels a side
@@ -32,7 +32,7 @@ class Tensors(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Photo:
-    """A damaged picture and its mask. Raises UserError for one under 8 pixels a side, without a hole or all hole."""
+    """A damaged picture and its mask. Raises UserError for one without a hole or all hole."""
 
     picture: Image.Image  # in its own mode and depth
     mask: Tensor  # (1, 1, H, W), 1 = known, 0 = hole
@@ -41,10 +41,6 @@ class Photo:
     max_side: int | None = None  # what is larger than a square of this side is reduced for the work
 
     def __post_init__(self) -> None:
-        width, height = self.picture.size
-        if min(height, width) < SMALLEST:
-            size = f"{width}x{height}"
-            raise UserError(f"data.image: the picture is {size}, but each side needs at least {SMALLEST} pixels")
         if not self.mask.any():
             raise UserError("data.mask leaves no pixel known; a mask file may be the other way round, see data.hole")
         if not (self.mask == 1).any():
@@ -81,21 +77,34 @@ class Photo:
 
     @cached_property
     def work(self) -> Tensors:
-        """The region with no more pixels than `max_side` allows; a pixel that covers any of the hole is a hole."""
+        """The region with no more pixels than `max_side` allows; a pixel that covers any of the hole is a hole.
+
+        A side under 8 pixels is padded.
+        """
         target, mask, truth = self.full
-        height, width = mask.shape[-2:]
-        size = reduced_size(height, width, self.max_side)
-        if size == (height, width):
-            return self.full
-        mask = reduce_mask(mask, size)
-        if not mask.any():
-            raise UserError(f"data.max_side={self.max_side} leaves no known pixel without hole in it; raise it")
-        return Tensors(reduce(target, size) * (mask > 0), mask, None if truth is None else reduce(truth, size))
+        if self.is_reduced:
+            mask = reduce_mask(mask, self.size)
+            target = reduce(target, self.size) * (mask > 0)
+            truth = None if truth is None else reduce(truth, self.size)
+            if not mask.any():
+                raise UserError(f"data.max_side={self.max_side} leaves no known pixel without hole in it; raise it")
+        return Tensors(pad(target, SMALLEST), pad(mask, SMALLEST), None if truth is None else pad(truth, SMALLEST))
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of the region as it is worked on, without padding."""
+        left, top, right, bottom = self.region
+        return reduced_size(bottom - top, right - left, self.max_side)
+
+    @property
+    def is_reduced(self) -> bool:
+        return self.size != self.full.mask.shape[-2:]
 
     def enlarge(self, output: Tensor) -> Tensor:
         """An output at the size of the work, (1, C, h, w), at the region's full size."""
         height, width = self.full.mask.shape[-2:]
-        if output.shape[-2:] == (height, width):
+        output = output[..., : self.size[0], : self.size[1]]
+        if not self.is_reduced:
             return output
         larger = enlarge(output, (height, width))
         return feather(larger, self.full.target, self.full.mask, scale=height / output.shape[-2])
@@ -137,7 +146,7 @@ def read_photo(
         picture = tensors.make_opaque(picture, known)
     if crop not in ("auto", "none"):
         picture, known, original = crop_to(crop, picture, known, original)
-    photo = Photo(picture, known, original, regions_around(known) if crop == "auto" else (), max_side)
+    photo = Photo(picture, known, original, regions_around(known, max_side) if crop == "auto" else (), max_side)
     if mask is not None:
         warn_of_inversion(known, hole)
     return photo
@@ -184,9 +193,6 @@ def warn_of_inversion(known: Tensor, hole: str) -> None:
 def crop_to(given: Any, picture: Image.Image, known: Tensor, truth: Image.Image | None) -> Read:
     """The part that `data.crop` gives, which must have a hole and known pixels."""
     part = crop(picture, known, truth, check_crop(given, picture.size))
-    width, height = part[0].size
-    if min(width, height) < SMALLEST:
-        raise UserError(f"data.crop={given} is {width}x{height}, but {SMALLEST} pixels are the least")
     if (part[1] == 1).all():
         raise UserError(f"data.crop={given} has nothing of the hole in it; data.crop=auto lies around it")
     if not part[1].any():

@@ -67,7 +67,7 @@ def run_children(job: Job, folder: RunFolder, build: Build) -> Result:
     OutputFile(**job.cfg.output).check(job.photo.picture)
     check_first_run(job, folder, build)
     if job.has_parts:
-        log.info("%d parts, one by one: regions far from each other, or thin and large holes", len(job.children))
+        log.info("%d parts, one by one: regions, pieces of long holes, or thin and large holes", len(job.children))
     done: dict[str, Result] = {}
     guide = None
     with folder.begin(to_yaml(job.cfg)):
