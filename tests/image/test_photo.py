@@ -14,7 +14,7 @@ from dip.image.photo import damage, example, random_pixels, read_photo
 def read(photograph, mask, truth=None, **options):
     paths = (None if path is None else str(path) for path in (photograph, mask, truth))
     defaults = {"hole": "black", "soft_mask": "threshold", "resize_mask": False, "grow_hole": 0, "crop": "auto"}
-    defaults |= {"max_side": None, "example": lambda: pytest.fail("the example was not asked for")}
+    defaults |= {"max_side": None, "max_megapixels": 250, "example": lambda: pytest.fail("the example was not asked for")}
     return read_photo(*paths, **defaults | options)
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Annotated, Any, Literal, NamedTuple
 
-from annotated_types import Ge
+from annotated_types import Ge, Gt
 from PIL import Image
 from torch import Tensor
 
@@ -45,6 +45,7 @@ class Photo:
             raise UserError("data.mask leaves no pixel known; a mask file may be the other way round, see data.hole")
         if not (self.mask == 1).any():
             raise UserError("data.mask leaves no pixel wholly known, and has greys only; set data.soft_mask=threshold")
+        tensors.check_numbers(self.picture, "data.image", self.mask)
         if (self.mask == 1).all():
             raise UserError("data.mask has no hole; a mask file may be the other way round, see data.hole")
 
@@ -72,7 +73,7 @@ class Photo:
     def full(self) -> Tensors:
         """The region at full size."""
         picture, mask, truth = crop(self.picture, self.mask, self.truth, self.region)
-        target = tensors.from_pil(picture, self.levels) * (mask > 0)
+        target = tensors.from_pil(picture, self.levels).clamp(0, 1) * (mask > 0)
         return Tensors(target, mask, None if truth is None else tensors.from_pil(truth, self.levels))
 
     @cached_property
@@ -124,6 +125,7 @@ def read_photo(
     grow_hole: Annotated[int, Ge(0)],
     crop: Any,  # "auto" works around the holes, "none" on everything, a box cuts first
     max_side: MaxSide,
+    max_megapixels: Annotated[float, Gt(0), "null is no limit"] | None,  # of a file
     example: Callable[[], Photo],
 ) -> Photo:
     """Read a picture file and its mask file; without a mask its transparent pixels, without a picture the example."""
@@ -131,9 +133,13 @@ def read_photo(
         key = "data.hole=white" if hole == "white" else "data.resize_mask=true"
         raise UserError(f"{key} speaks of a mask file, and there is none; give data.mask=PATH")
     if image is not None:
-        picture = open_picture(image, "data.image")
-        known = read_transparency(picture, image) if mask is None else read_mask(mask, hole, picture.size, resize_mask)
-        original = None if truth is None else read_truth(truth, image, picture)
+        picture = open_picture(image, "data.image", max_megapixels)
+        known = (
+            read_transparency(picture, image)
+            if mask is None
+            else read_mask(mask, hole, picture.size, resize_mask, max_megapixels)
+        )
+        original = None if truth is None else read_truth(truth, image, picture, max_megapixels)
     elif mask is None and truth is None and hole == "black":
         shown = example()
         picture, known, original = shown.picture, shown.mask, shown.truth
@@ -163,17 +169,21 @@ def read_transparency(picture: Image.Image, path: str) -> Tensor:
     return opaque
 
 
-def read_mask(path: str, hole: str, size: tuple[int, int], resize: bool) -> Tensor:
+def read_mask(
+    path: str, hole: str, size: tuple[int, int], resize: bool, max_megapixels: float | None
+) -> Tensor:
     """How much of each pixel is known, from a mask file of the size (width, height), or resized to it."""
-    mask = open_picture(path, "data.mask")
+    mask = open_picture(path, "data.mask", max_megapixels)
+    tensors.check_numbers(mask, f"data.mask={path}")
     if not resize:
         same_size("data.mask", path, mask, size, ", or set data.resize_mask=true")
     known = masks.known_fraction(mask, hole, f"data.mask={path}")
     return masks.resized(known, size) if resize else known
 
 
-def read_truth(path: str, image: str, picture: Image.Image) -> Image.Image:
-    truth = open_picture(path, "data.truth")
+def read_truth(path: str, image: str, picture: Image.Image, max_megapixels: float | None) -> Image.Image:
+    truth = open_picture(path, "data.truth", max_megapixels)
+    tensors.check_numbers(truth, f"data.truth={path}")
     same_size("data.truth", path, truth, picture.size)
     theirs, ours = DRAWN[truth.mode], DRAWN[picture.mode]
     if theirs != ours:
