@@ -3,21 +3,23 @@
 import glob
 import logging
 import os
+from collections import Counter
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from omegaconf import DictConfig
-from PIL import Image
 
 from dip.config.check import check_values
 from dip.config.compose import to_yaml
 from dip.config.machine import choose_precision
 from dip.config.resume import as_measured, load_config
 from dip.errors import UserError
+from dip.image.files.kinds import help_for, readable_endings
 from dip.repair.run import interrupted, repair
 from dip.results.folder import RunFolder
 
 log = logging.getLogger(__name__)
+NO_PICTURE = "give a folder or a pattern with pictures in it"
 
 
 class Files(NamedTuple):
@@ -107,7 +109,9 @@ def find_pictures(image: str, mask: str | None, truth: str | None) -> list[Files
     everybody's. A partner that is missing is named all the same, so that its picture is refused. Raises UserError
     where there is no picture, and for two files that would be each other's partner.
     """
-    found = listed(image)
+    found, left_out = listed(image), unread(image)
+    if found and left_out:
+        log.warning("%s", left_out)
     wanted = {path: (partner(path, mask, "_mask"), partner(path, truth, "_truth")) for path in found}
     taken = {other for pair in wanted.values() for other in pair}
     for path in found:
@@ -119,19 +123,29 @@ def find_pictures(image: str, mask: str | None, truth: str | None) -> list[Files
                 )
     each = [(path, *pair) for path, pair in wanted.items() if path not in taken]
     if not each:
-        raise UserError(f"data.image={image} holds no picture; give a folder or a pattern with pictures in it")
+        raise UserError(f"data.image={image} holds no picture; {left_out or NO_PICTURE}")
     root = os.path.commonpath([os.path.dirname(path) for path, *_ in each])
     return [Files(os.path.relpath(path, root), path, *pair) for path, *pair in each]
 
 
 def listed(path: str) -> list[str]:
     """The files of a folder whose ending is that of a picture, or those that a pattern matches."""
-    if is_pattern(path):
-        return sorted(file for file in glob.glob(plain(path), recursive=True) if os.path.isfile(file))
-    Image.init()
-    endings = Image.registered_extensions()
-    files = (file for file in Path(plain(path)).iterdir() if file.suffix.lower() in endings and file.is_file())
-    return sorted(str(file) for file in files if not file.name.startswith("."))
+    endings = readable_endings() | ({""} if is_pattern(path) else set())
+    return [file for file in files_at(path) if Path(file).suffix.lower() in endings]
+
+
+def unread(path: str) -> str:
+    """One line that counts the files of a folder or pattern that are not read, and says what helps; "" for none."""
+    taken = set(listed(path))
+    counts = Counter(Path(file).suffix.lower() or "no ending" for file in files_at(path) if file not in taken)
+    each = [f"{count} {end}" + (f" ({help_for(end)})" if help_for(end) else "") for end, count in counts.most_common()]
+    return f"{counts.total()} files of {path} are left out, which are not read: {', '.join(each)}" if each else ""
+
+
+def files_at(path: str) -> list[str]:
+    """The files of a folder, or those that a pattern matches, but for hidden ones."""
+    found = glob.glob(plain(path), recursive=True) if is_pattern(path) else map(str, Path(plain(path)).iterdir())
+    return sorted(file for file in found if os.path.isfile(file) and not os.path.basename(file).startswith("."))
 
 
 def partner(image: str, others: str | None, suffix: str) -> str | None:

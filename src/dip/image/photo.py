@@ -231,7 +231,9 @@ def check_crop(given: Any, size: tuple[int, int]) -> Box:
 
 def random_pixels(image: str, mask: Callable[[int, int], Tensor]) -> Photo:
     """A whole picture file from which the mask takes pixels away, so that the ground truth is known."""
-    return damage(open_picture(image, "data.image"), mask)
+    picture = open_picture(image, "data.image")
+    tensors.check_numbers(picture, f"data.image={image}")
+    return damage(picture, mask)
 
 
 def example(photograph: str, width: int, height: int, mask: Callable[[int, int], Tensor]) -> Photo:

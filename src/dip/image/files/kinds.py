@@ -54,9 +54,14 @@ def what_helps(path: Path) -> str | None:
         if any(text.startswith(signs) for text in starts) or (kind == "a vector drawing" and b"<svg" in start):
             return f"is {kind}, which Pillow does not read; {help}"
     for kind, (endings, _, help) in KINDS.items():
-        if path.suffix.lower() in endings.split() and path.suffix:
+        if path.suffix.lower() in endings.split():
             return f"is {kind}, which Pillow does not read; {help}"
     return None
+
+
+def help_for(ending: str) -> str:
+    """What helps with files of this ending; "" where nothing is known."""
+    return next((help for endings, _, help in KINDS.values() if ending in endings.split()), "")
 
 
 def is_raw(path: Path, file: Image.Image) -> bool:
