@@ -32,18 +32,23 @@ def bad_files(tmp_path, photograph, mask, monkeypatch):
     """The files that the table speaks of, in the folder that the command runs in."""
     monkeypatch.chdir(tmp_path)
     photograph.rename("photo.png")
-    for name in ("empty", "locked"):
+    for name in ("empty", "locked", "phone"):
         os.mkdir(name)
+    heic = b"\0\0\0\x18ftypheic"
+    for name, content in {"heic.jpg": heic, "film.mp4": b"\0\0\0\x18ftypisom", "phone/a.heic": heic}.items():
+        (tmp_path / name).write_bytes(content)
+    (tmp_path / "phone" / "b.HEIC").write_bytes(heic)
     for name, content in {"empty.png": b"", "text.png": b"just some text", "bomb.png": bomb()}.items():
         (tmp_path / name).write_bytes(content)
     with Image.open("photo.png") as photo:
         photo.save("photo.jpg")
         photo.convert("LAB").save("lab.tif")
+        photo.save("raw.nef", "TIFF")
         photo.putalpha(Image.linear_gradient("L").resize(photo.size))
         photo.save("alpha.png")
     (tmp_path / "truncated.jpg").write_bytes((tmp_path / "photo.jpg").read_bytes()[:-200])
     Image.fromarray(np.full((32, 40), np.nan, dtype=np.float32)).save("nan.tif")
-    for name, size in (("small", (20, 16)), ("tiny", (6, 6)), ("white", (40, 32))):
+    for name, size in (("small", (20, 16)), ("white", (40, 32))):
         Image.new("L", size, 255).save(f"{name}.png")
     Image.fromarray(np.eye(32, 40, dtype=np.uint8)).save("ones.png")
 

@@ -103,7 +103,12 @@ def with_metadata(ending):
     exif[ExifTags.Base.ImageWidth] = 22  # of the picture as it lies in the file
     exif.get_ifd(ExifTags.IFD.GPSInfo)[1] = "N"
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-    return {"exif": exif.tobytes(), "icc_profile": profile, "dpi": (300, 300), "xmp": b'<x:xmpmeta xmlns:x="adobe:ns:meta/"/>'}
+    return {
+        "exif": exif.tobytes(),
+        "icc_profile": profile,
+        "dpi": (300, 300),
+        "xmp": b'<x:xmpmeta xmlns:x="adobe:ns:meta/"/>',
+    }
 
 
 @pytest.mark.parametrize("ending", [".jpg", ".png", ".tif", ".webp"])

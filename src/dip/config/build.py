@@ -154,7 +154,7 @@ def read_data(cfg: DictConfig) -> Photo:
 
 
 def measure_hole(cfg: DictConfig, photo: Photo) -> DictConfig:
-    """The configuration with the kind of the hole, where its options depend on it, and a depth that fits the picture."""
+    """The configuration with the kind of the hole, where options depend on it, and a depth that fits the picture."""
     if needs_hole_kind(cfg):
         found = split_by_depth(photo.work.mask, cfg.large_from)
         cfg = with_hole_kind(cfg, max(found, key=lambda kind: found[kind].sum().item()))

@@ -70,7 +70,7 @@ def check_changeable(key: str) -> None:
 
 
 def before_repair(cfg: DictConfig, folder: RunFolder) -> DictConfig:
-    """The configuration that reads the photograph as it was, where the run in `folder` has written its result over it."""
+    """The configuration that reads the photograph as it was, where the run in `folder` has written over it."""
     if not (folder.resumes and folder.replaced):
         return cfg
     saved = load_config(folder)

@@ -16,7 +16,7 @@ from PIL.Image import Transpose as Turn
 
 from dip.errors import UserError
 from dip.files import atomic_write
-from dip.image.files.kinds import is_raw, register_plugins, what_helps
+from dip.image.files.kinds import RAW, described_as, is_raw, register_plugins, what_helps
 from dip.image.files.metadata import XMP, metadata
 
 log = logging.getLogger(__name__)
@@ -79,7 +79,7 @@ def decoded(path: Path, key: str, max_megapixels: float | None) -> tuple[Image.I
                 "larger one if you trust the file"
             )
         if is_raw(path, file):
-            raise UserError(f"{key}={path} {what_helps(path)}")
+            raise UserError(f"{key}={path} {described_as(RAW)}")
         warn_of_the_unread(file, f"{key}={path}")
         file.load()
         info, left_out = metadata(file)
@@ -153,7 +153,7 @@ def can_be_written(name: str, value: Any) -> bool:
     blank = Image.new("L", (1, 1))
     blank.info = {name: value}
     try:
-        return all([encoded(blank, format) for format in ("PNG", "TIFF", "JPEG")])
+        return all(encoded(blank, format) for format in ("PNG", "TIFF", "JPEG"))
     except Exception:  # encoders of broken values raise anything
         return False
 

@@ -134,11 +134,10 @@ def read_photo(
         raise UserError(f"{key} speaks of a mask file, and there is none; give data.mask=PATH")
     if image is not None:
         picture = open_picture(image, "data.image", max_megapixels)
-        known = (
-            read_transparency(picture, image)
-            if mask is None
-            else read_mask(mask, hole, picture.size, resize_mask, max_megapixels)
-        )
+        if mask is None:
+            known = read_transparency(picture, image)
+        else:
+            known = read_mask(mask, hole, picture.size, resize_mask, max_megapixels)
         original = None if truth is None else read_truth(truth, image, picture, max_megapixels)
     elif mask is None and truth is None and hole == "black":
         shown = example()
@@ -169,9 +168,7 @@ def read_transparency(picture: Image.Image, path: str) -> Tensor:
     return opaque
 
 
-def read_mask(
-    path: str, hole: str, size: tuple[int, int], resize: bool, max_megapixels: float | None
-) -> Tensor:
+def read_mask(path: str, hole: str, size: tuple[int, int], resize: bool, max_megapixels: float | None) -> Tensor:
     """How much of each pixel is known, from a mask file of the size (width, height), or resized to it."""
     mask = open_picture(path, "data.mask", max_megapixels)
     tensors.check_numbers(mask, f"data.mask={path}")

@@ -13,7 +13,7 @@ from torch import Tensor
 from dip.config.build import Experiment, Guide, build, instantiate_group, read_data
 from dip.config.check import check_values
 from dip.config.compose import to_yaml
-from dip.config.resume import same_config, before_repair
+from dip.config.resume import before_repair, same_config
 from dip.errors import Interrupted, UserError
 from dip.image.holes import hole_depth
 from dip.repair.advice import describe, describe_trust, explain_resource_errors, summary_table, warn_of_uncovered

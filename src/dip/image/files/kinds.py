@@ -7,11 +7,12 @@ from pathlib import Path
 
 from PIL import Image
 
+RAW = "a raw photograph"
 # By what a file is: endings, what it starts with (from the fifth byte on for ftyp), and what helps.
 KINDS: dict[str, tuple[str, tuple[bytes, ...], str]] = {
     "HEIC": (".heic .heif .hif", (b"ftyphe", b"ftypmif1", b"ftypmsf1"), "pip install pillow-heif"),
     "JPEG XL": (".jxl", (b"\xff\x0a", b"\0\0\0\x0cJXL "), "pip install pillow-jxl-plugin"),
-    "a raw photograph": (
+    RAW: (
         ".3fr .arw .cr2 .cr3 .crw .dcr .dng .erf .iiq .kdc .mef .mos .mrw .nef .nrw .orf .pef .raf .raw .rw2 .rwl .sr2"
         " .srf .srw .x3f",
         (b"ftypcrx", b"FUJIFILMCCD-RAW", b"FOVb", b"IIRO", b"IIRS", b"MMOR", b"IIU\0"),
@@ -50,13 +51,17 @@ def what_helps(path: Path) -> str | None:
     with path.open("rb") as file:
         start = file.read(512).removeprefix(b"\xef\xbb\xbf").lstrip()
     starts = (start.lower(), start, start[4:])
-    for kind, (_, signs, help) in KINDS.items():
+    for kind, (_, signs, _) in KINDS.items():
         if any(text.startswith(signs) for text in starts) or (kind == "a vector drawing" and b"<svg" in start):
-            return f"is {kind}, which Pillow does not read; {help}"
-    for kind, (endings, _, help) in KINDS.items():
+            return described_as(kind)
+    for kind, (endings, *_) in KINDS.items():
         if path.suffix.lower() in endings.split():
-            return f"is {kind}, which Pillow does not read; {help}"
+            return described_as(kind)
     return None
+
+
+def described_as(kind: str) -> str:
+    return f"is {kind}, which Pillow does not read; {KINDS[kind][2]}"
 
 
 def help_for(ending: str) -> str:
@@ -66,7 +71,7 @@ def help_for(ending: str) -> str:
 
 def is_raw(path: Path, file: Image.Image) -> bool:
     """Whether an open file is of a camera's sensor, whose first picture in the eyes of Pillow is a thumbnail."""
-    endings = KINDS["a raw photograph"][0].split()
+    endings = KINDS[RAW][0].split()
     return file.format == "TIFF" and (path.suffix.lower() in endings or 50706 in getattr(file, "tag_v2", {}))  # DNG
 
 
@@ -75,4 +80,4 @@ def readable_endings() -> set[str]:
     register_plugins()
     Image.init()
     found = {end for end, kind in Image.registered_extensions().items() if kind in Image.OPEN and kind not in STUBS}
-    return found - {end for end in KINDS["a video"][0].split()}
+    return found - set(KINDS["a video"][0].split())

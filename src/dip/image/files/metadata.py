@@ -1,4 +1,4 @@
-"""What a file says besides its pixels. What is about the photograph goes on; what shows or describes pixels does not."""
+"""What a file says besides its pixels: what is about the photograph stays; what shows or describes pixels goes."""
 
 import io
 from collections.abc import Iterator
@@ -16,10 +16,10 @@ ABOUT = (  # tags that speak of the photograph, and not of how a file's pixels a
 )
 # Tags with previews in them or places in the picture, and an address that is another in another file.
 NOT_KEPT = {0x927C: "maker notes", 0x9214: "subject area", 0xA214: "subject location", 0xA005: ""}
-# Of XMP, by the end of their namespace; all others describe pixels: gain and depth maps, faces, edits, further pictures.
+# Of XMP, by the end of their namespace; all others describe pixels: gain and depth maps, faces, edits, pictures.
 NAMESPACES = (
     *("adobe:ns:meta/", "22-rdf-syntax-ns#", "dc/elements/1.1/", "xap/1.0/", "xap/1.0/rights/", "tiff/1.0/"),
-    *("exif/1.0/", "exif/1.0/aux/", "photoshop/1.0/", "lightroom/1.0/", "Iptc4xmpCore/1.0/xmlns/", "exif/1.0/"),
+    *("exif/1.0/", "exif/1.0/aux/", "photoshop/1.0/", "lightroom/1.0/", "Iptc4xmpCore/1.0/xmlns/"),
     *("http://cipa.jp/exif/1.0/", "http://creativecommons.org/ns#", "XML/1998/namespace"),
 )
 IN_XMP = {"Thumbnails", "Orientation", "SubjectArea", "SubjectLocation", "TextLayers", "History", "DocumentAncestors"}
@@ -64,7 +64,8 @@ def other_blocks(file: Image.Image) -> Iterator[str]:
 
 def about(exif: Image.Exif, left_out: list[str]) -> bytes:
     """The tags of EXIF that are about the photograph, as EXIF; b"" for none. A broken one costs none of the others."""
-    parts: dict[int | None, dict[int, Any]] = {None: {ExifTags.Base[name]: exif.get(ExifTags.Base[name]) for name in ABOUT}}
+    own = {ExifTags.Base[name]: exif.get(ExifTags.Base[name]) for name in ABOUT}
+    parts: dict[int | None, dict[int, Any]] = {None: own}
     for part in (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo, ExifTags.IFD.IFD1):
         try:
             parts[part] = dict(exif.get_ifd(part))
@@ -75,9 +76,9 @@ def about(exif: Image.Exif, left_out: list[str]) -> bytes:
     kept = Image.Exif()
     for part, tags in parts.items():
         left_out += [NOT_KEPT[tag] for tag in tags.keys() & NOT_KEPT.keys() if NOT_KEPT[tag]]
-        tags = {tag: value for tag, value in tags.items() if tag not in NOT_KEPT and value is not None}
-        sound = {tag: value for tag, value in tags.items() if is_sound(part, tag, value)}
-        left_out += [f"EXIF tag {tag} (broken)" for tag in tags.keys() - sound.keys()]
+        wanted = {tag: value for tag, value in tags.items() if tag not in NOT_KEPT and value is not None}
+        sound = {tag: value for tag, value in wanted.items() if is_sound(part, tag, value)}
+        left_out += [f"EXIF tag {tag} (broken)" for tag in wanted.keys() - sound.keys()]
         if part is None:
             kept.update(sound)
         elif sound:
