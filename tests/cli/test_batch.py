@@ -216,3 +216,16 @@ def test_ctrl_c_between_many_pictures_and_resuming(config, tmp_path, photograph,
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "run").glob("*/*")}
     assert set(repair_all(saved, RunFolder(tmp_path / "run", resume=True))) == {"a.png", "b.png"}
     assert before == {path: path.stat().st_mtime_ns for path in before}  # nothing is left to do
+
+
+def test_files_that_are_not_read_are_counted_in_one_line(tmp_path, caplog):
+    touch(tmp_path, "a.jpg", "b.heic", "c.HEIC", "d.nef", "notes.txt", ".hidden", "a_mask.png")
+    for image in (tmp_path, f"{tmp_path}/*"):
+        caplog.clear()
+        assert [files[0] for files in found(image, tmp_path)] == ["a.jpg"]
+        (said,) = caplog.messages
+        assert said.startswith(
+            f"4 files of {image} are left out, which are not read: 2 .heic (pip install pillow-heif)"
+        )
+        assert "1 .nef (develop it" in said
+        assert "1 .txt" in said

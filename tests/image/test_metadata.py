@@ -41,7 +41,7 @@ def exif_with_thumbnail(thumbnail):
 
 @pytest.fixture
 def result(tmp_path, caplog):
-    """result(content, ending=".jpg"): what becomes of a file when it is read and written, as a PNG and of its own kind."""
+    """result(content, ending=".jpg"): a file that is read and written, as a PNG and of its own kind."""
 
     def read_and_written(content, ending=".jpg"):
         (tmp_path / f"a{ending}").write_bytes(content)

@@ -36,8 +36,10 @@ WRITTEN = {
 }
 LOSSY = ("AVIF", "JPEG")
 USUAL = {"PNG": ".png", "TIFF": ".tif", "WEBP": ".webp", "JPEG": ".jpg"}  # formats that a message proposes
-TURNS = dict(enumerate((Turn.FLIP_LEFT_RIGHT, Turn.ROTATE_180, Turn.FLIP_TOP_BOTTOM, Turn.TRANSPOSE), start=2))
-TURNS |= dict(enumerate((Turn.ROTATE_270, Turn.TRANSVERSE, Turn.ROTATE_90), start=6))  # by EXIF's orientation
+TURNS: dict[int, Turn] = {  # by EXIF's orientation
+    **{2: Turn.FLIP_LEFT_RIGHT, 3: Turn.ROTATE_180, 4: Turn.FLIP_TOP_BOTTOM, 5: Turn.TRANSPOSE},
+    **{6: Turn.ROTATE_270, 7: Turn.TRANSVERSE, 8: Turn.ROTATE_90},
+}
 Image.MAX_IMAGE_PIXELS = None  # data.max_megapixels is the limit
 
 
@@ -86,7 +88,7 @@ def decoded(path: Path, key: str, max_megapixels: float | None) -> tuple[Image.I
         picture = usual_mode(upright(file))
     writable = {name: value for name, value in info.items() if value and can_be_written(name, value)}
     left_out += [f"{name} (broken)" for name in info if info[name] and name not in writable]
-    picture.info = writable
+    picture.info = {**writable}
     return picture, left_out
 
 
@@ -106,7 +108,7 @@ def saved(path: Path, key: str) -> tuple[Image.Image | None, list[str]]:
 def upright(file: Image.Image) -> Image.Image:
     """The picture as it is meant to be seen; as it lies in the file where the EXIF is broken."""
     try:
-        turn = TURNS.get(file.getexif().get(ExifTags.Base.Orientation))
+        turn = TURNS.get(file.getexif().get(int(ExifTags.Base.Orientation), 1))
     except Exception:  # broken blocks raise anything
         turn = None
     return file.copy() if turn is None else file.transpose(turn)

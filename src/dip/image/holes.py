@@ -53,7 +53,8 @@ def thin_holes(hole: np.ndarray) -> np.ndarray:
     """The connected parts of a boolean (H, W) that hold no square of 2 THIN - 1 pixels a side."""
     numbered = np.asarray(label(hole, connectivity=2))
     is_thin = np.ones(numbered.max() + 1, dtype=bool)
-    is_thin[numbered[ndimage.minimum_filter(hole, size=2 * THIN - 1)]] = is_thin[0] = False
+    is_thin[np.unique(numbered[np.asarray(ndimage.minimum_filter(hole, size=2 * THIN - 1)).astype(bool)])] = False
+    is_thin[0] = False
     return is_thin[numbered]
 
 

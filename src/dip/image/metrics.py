@@ -32,8 +32,8 @@ def ssim(output: Tensor, truth: Tensor, region: Tensor) -> float:
     """Mean over the region of the structural similarity map (Wang et al. 2004: Gaussian window, sigma 1.5)."""
     height, width = truth.shape[-2:]
     padding = (0, max(WINDOW - width, 0), 0, max(WINDOW - height, 0))
-    pair = [F.pad(picture.float(), padding, mode="replicate") for picture in (output.clamp(0, 1), truth)]
-    _, similarity = structural_similarity_index_measure(*pair, data_range=1.0, return_full_image=True)
+    ours, theirs = (F.pad(picture.float(), padding, mode="replicate") for picture in (output.clamp(0, 1), truth))
+    _, similarity = structural_similarity_index_measure(ours, theirs, data_range=1.0, return_full_image=True)
     return similarity[..., :height, :width][region.expand_as(truth)].mean().item()
 
 
