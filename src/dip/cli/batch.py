@@ -19,7 +19,6 @@ from dip.repair.run import interrupted, repair
 from dip.results.folder import RunFolder
 
 log = logging.getLogger(__name__)
-NO_PICTURE = "give a folder or a pattern with pictures in it"
 
 
 class Files(NamedTuple):
@@ -123,7 +122,8 @@ def find_pictures(image: str, mask: str | None, truth: str | None) -> list[Files
                 )
     each = [(path, *pair) for path, pair in wanted.items() if path not in taken]
     if not each:
-        raise UserError(f"data.image={image} holds no picture; {left_out or NO_PICTURE}")
+        more = f"; {left_out}" if left_out else ""
+        raise UserError(f"data.image={image} holds no picture; give a folder or a pattern with pictures in it{more}")
     root = os.path.commonpath([os.path.dirname(path) for path, *_ in each])
     return [Files(os.path.relpath(path, root), path, *pair) for path, *pair in each]
 
@@ -139,7 +139,7 @@ def unread(path: str) -> str:
     taken = set(listed(path))
     counts = Counter(Path(file).suffix.lower() or "no ending" for file in files_at(path) if file not in taken)
     each = [f"{count} {end}" + (f" ({help_for(end)})" if help_for(end) else "") for end, count in counts.most_common()]
-    return f"{counts.total()} files of {path} are left out, which are not read: {', '.join(each)}" if each else ""
+    return f"left out of {path}, since they are not read: {', '.join(each)}" if each else ""
 
 
 def files_at(path: str) -> list[str]:

@@ -4,7 +4,7 @@ import logging
 import warnings
 
 import torch
-from lightning_fabric.plugins.environments import LightningEnvironment
+from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from omegaconf import DictConfig
 from pytorch_lightning.accelerators import AcceleratorRegistry
 

@@ -64,7 +64,7 @@ def other_blocks(file: Image.Image) -> Iterator[str]:
 
 def about(exif: Image.Exif, left_out: list[str]) -> bytes:
     """The tags of EXIF that are about the photograph, as EXIF; b"" for none. A broken one costs none of the others."""
-    own = {ExifTags.Base[name]: exif.get(ExifTags.Base[name]) for name in ABOUT}
+    own = {int(ExifTags.Base[name]): exif.get(int(ExifTags.Base[name])) for name in ABOUT}
     parts: dict[int | None, dict[int, Any]] = {None: own}
     for part in (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo, ExifTags.IFD.IFD1):
         try:
