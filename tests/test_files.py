@@ -1,10 +1,13 @@
+import errno
+import json
+import math
 import os
 import subprocess
 import sys
 
 import pytest
 
-from dip.files import atomic_write, locked, write_text
+from dip.files import atomic_write, locked, write_json, write_text
 
 
 def test_a_file_is_replaced_as_a_whole(tmp_path):
@@ -59,3 +62,23 @@ def test_a_file_is_held_by_one_process_until_it_ends(tmp_path):
         process.wait()
         with locked(path) as ours:
             assert ours
+
+
+@pytest.mark.parametrize("missing", [errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL])
+def test_a_disk_without_locks_or_sync_is_written_to_all_the_same(tmp_path, monkeypatch, missing):
+    def refused(*arguments):
+        raise OSError(missing, os.strerror(missing))
+
+    monkeypatch.setattr("fcntl.flock", refused)
+    with locked(tmp_path / "log") as ours:
+        assert ours
+    monkeypatch.setattr("os.fsync", refused)
+    if missing != errno.ENOLCK:  # which is of locks alone
+        write_text(tmp_path / "file", "there")
+        assert (tmp_path / "file").read_text() == "there"
+
+
+def test_json_is_strict(tmp_path):
+    write_json(tmp_path / "a.json", {"a": [math.nan, {"b": (-math.inf, 1.5)}], "c": None, "d": 2})
+    found = json.loads((tmp_path / "a.json").read_text(), parse_constant=pytest.fail)
+    assert found == {"a": [None, {"b": [None, 1.5]}], "c": None, "d": 2}

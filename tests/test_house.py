@@ -21,7 +21,7 @@ ROOMS = sorted({HOUSE / Path(name).parent for name in MODULES} - {HOUSE})
 # What its owner has no method for: Lightning's, PyTorch's, Pillow's, Hydra's and Python's own switches.
 SET_FROM_OUTSIDE = {
     *("trainer.should_stop", "logger.NAME_HPARAMS_FILE", "parameter.grad"),
-    *("picture.info", "blank.info", "noise.info"),
+    *("picture.info", "blank.info", "noise.info", "Image.MAX_IMAGE_PIXELS", "ImageFile.LOAD_TRUNCATED_IMAGES"),
     *("job_return.cfg", "job_return.hydra_cfg", "threading.excepthook", "logging.raiseExceptions"),
 }
 CONFIGURATIONS = {"cfg", "own", "part", "other"}  # where a configuration is a dictionary, whose values change

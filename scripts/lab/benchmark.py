@@ -13,7 +13,6 @@ has at its end. Further arguments are overrides of this project's run; (a) never
 """
 
 import argparse
-import json
 import statistics
 import tempfile
 import time
@@ -33,6 +32,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from dip.config.build import Experiment, build, read_data
 from dip.config.compose import compose
+from dip.files import write_json
 from dip.image.metrics import psnr
 from dip.image.tensors import to_pil
 from dip.prior.sample import Sample
@@ -462,7 +462,7 @@ def main() -> None:
             report = report_steps
     print(report(measured))  # pyright: ignore[reportArgumentType]
     if arguments.json:
-        arguments.json.write_text(json.dumps(measured, indent=2) + "\n")
+        write_json(arguments.json, measured)
 
 
 if __name__ == "__main__":

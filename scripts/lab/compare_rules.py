@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 from evaluate import numbers, rule_named
 
 from dip.errors import UserError
+from dip.files import write_json
 from dip.training.stopping import Stopping
 
 MUCH = 0.2  # dB below the oracle; a stop that loses more is wrong
@@ -129,7 +130,7 @@ def main() -> None:
         rows = compared(runs(arguments.folder), arguments.patience)
     except UserError as error:
         parser.error(str(error))
-    (arguments.folder / "rules.json").write_text(json.dumps(rows, indent=1) + "\n")
+    write_json(arguments.folder / "rules.json", rows)
     (arguments.folder / "rules.md").write_text(markdown(rows))
     print(markdown(rows), end="")
 

@@ -33,7 +33,7 @@ from dip.cli.command import one_line, quote_files
 from dip.config.build import read_data
 from dip.config.compose import compose
 from dip.errors import UserError
-from dip.files import write_text
+from dip.files import write_json, write_text
 from dip.image import tensors
 from dip.prior.sample import Sample
 from dip.results.folder import RunFolder
@@ -134,7 +134,7 @@ def count(seed: int, overrides: list[str], folder: Path, bar: tqdm) -> None:
         **{"end": end.ellipse, "steps": metrics["steps"], "stopped_by": metrics["stopped_by"]},
         "looks": [[step, round(seen.area, 5), round(seen.distance, 2)] for step, seen in watch.looks],
     }
-    write_text(folder / f"seed_{seed}.json", json.dumps(found) + "\n")
+    write_json(folder / f"seed_{seed}.json", found)
 
 
 def table(rows: list[dict[str, Any]], command: str) -> str:

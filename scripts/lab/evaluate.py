@@ -39,6 +39,7 @@ from dip.config.build import Experiment, build, instantiate_group, read_data
 from dip.config.check import check_values
 from dip.config.compose import CONFIGS, compose
 from dip.errors import UserError
+from dip.files import write_json
 from dip.image import masks, tensors
 from dip.image.metrics import psnr, texture_distance
 from dip.image.photo import Photo
@@ -257,7 +258,7 @@ def evaluate(case: Case, folder: Path, threads: int) -> str | None:
         except Exception as error:
             traceback.print_exc(file=said)
             return f"{case.name} failed: {' '.join(str(error).split())}; {attempt}/said.txt has more"
-    (attempt / "evaluation.json").write_text(json.dumps(found) + "\n")
+    write_json(attempt / "evaluation.json", found)
     attempt.rename(wanted)
     return None
 
@@ -404,7 +405,7 @@ def verdict(rows: list[dict[str, Any]]) -> str:
 
 def write(rows: list[dict[str, Any]], command: str, folder: Path) -> None:
     (folder / "table.md").write_text(markdown(rows, command))
-    (folder / "table.json").write_text(json.dumps(rows, indent=1) + "\n")
+    write_json(folder / "table.json", rows)
     with (folder / "table.csv").open("w", newline="") as file:
         writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()

@@ -105,6 +105,7 @@ def attempt(folder: Path, seed: int, index: int) -> str:
             grow_hole=int(rng.integers(0, 3)),
             crop="auto",
             max_side=256,
+            max_megapixels=100,
             example=lambda: example("coffee", 48, 32, partial(masks.random_pixels, known_share=0.5, seed=0)),
         )
         output = torch.rand_like(photo.work.target)

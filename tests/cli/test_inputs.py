@@ -32,8 +32,12 @@ def bad_files(tmp_path, photograph, mask, monkeypatch):
     """The files that the table speaks of, in the folder that the command runs in."""
     monkeypatch.chdir(tmp_path)
     photograph.rename("photo.png")
-    for name in ("empty", "locked", "masks"):
+    for name in ("empty", "locked", "masks", "phone"):
         os.mkdir(name)
+    heic = b"\0\0\0\x18ftypheic"
+    for name, content in {"heic.jpg": heic, "film.mp4": b"\0\0\0\x18ftypisom", "phone/a.heic": heic}.items():
+        (tmp_path / name).write_bytes(content)
+    (tmp_path / "phone" / "b.HEIC").write_bytes(heic)
     for name, content in {"empty.png": b"", "text.png": b"just some text", "bomb.png": bomb()}.items():
         (tmp_path / name).write_bytes(content)
     with Image.open("photo.png") as photo:
@@ -42,6 +46,7 @@ def bad_files(tmp_path, photograph, mask, monkeypatch):
         exif = Image.Exif()
         exif[0x0112] = 6  # held upright, stored lying
         photo.save("upright.jpg", exif=exif)
+        photo.save("raw.nef", "TIFF")
         photo.putalpha(Image.linear_gradient("L").resize(photo.size))
         photo.save("alpha.png")
         photo.putalpha(Image.new("L", photo.size, 255))

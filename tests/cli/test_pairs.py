@@ -204,3 +204,14 @@ def test_a_folder_without_pictures_is_refused(tmp_path):
     for path in (str(tmp_path), f"{tmp_path}/*.jpg"):
         with pytest.raises(UserError, match="holds no picture; give a folder or a pattern with pictures in it"):
             pairs.find_pictures(path, None, None)
+
+
+def test_files_that_are_not_read_are_counted_in_one_line(tmp_path, caplog):
+    touch(tmp_path, "a.jpg", "b.heic", "c.HEIC", "d.nef", "notes.txt", ".hidden", "a_mask.png")
+    for image in (tmp_path, f"{tmp_path}/*"):
+        caplog.clear()
+        assert [files[0] for files in found(image, tmp_path)] == ["a.jpg"]
+        (said,) = caplog.messages
+        assert said.startswith(f"left out of {image}, since they are not read: 2 .heic (pip install pillow-heif), ")
+        assert "1 .nef (develop it" in said
+        assert "1 .txt" in said

@@ -8,6 +8,7 @@ import torch
 from omegaconf import OmegaConf
 from PIL import Image, ImageChops
 from pytorch_lightning import Callback
+from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from dip.config.build import build, read_data
 from dip.config.compose import CONFIGS, compose
@@ -388,3 +389,23 @@ def test_a_run_has_its_threads_and_one_device(config, built, tmp_path):
     for devices in ("[0,1]", "2", "[]"):
         with pytest.raises(UserError, match=r"trainer\.devices=.*, but a run has one device, such as \[0\]"):
             built(config(f"trainer.devices={devices}"), tmp_path)
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [
+        {"SLURM_NTASKS": "4", "SLURM_JOB_NAME": "repair", "SLURM_PROCID": "2", "SLURM_LOCALID": "2"},
+        {"SLURM_NTASKS": "4", "SLURM_NTASKS_PER_NODE": "4", "SLURM_JOB_NAME": "repair", "SLURM_PROCID": "0"},
+        {"TORCHELASTIC_RUN_ID": "a", "RANK": "3", "LOCAL_RANK": "1", "WORLD_SIZE": "4", "GROUP_RANK": "2"},
+        {"LSB_JOBID": "1", "LSB_DJOB_RANKFILE": "/nowhere", "JSM_NAMESPACE_LOCAL_RANK": "1"},
+        {"OMPI_COMM_WORLD_RANK": "2", "OMPI_COMM_WORLD_SIZE": "4", "PMI_RANK": "2", "PBS_NODEFILE": "/nowhere"},
+    ],
+    ids=["srun", "tasks a node", "torchrun", "LSF", "MPI"],
+)
+def test_a_run_is_one_process_whatever_the_scheduler_says(config, built, tmp_path, monkeypatch, variables):
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(rank_zero_only, "rank", 2)  # as Lightning, imported under a scheduler, has it
+    trainer = built(config(), tmp_path).trainer
+    assert (trainer.world_size, trainer.global_rank, trainer.node_rank, trainer.is_global_zero) == (1, 0, 0, True)
+    assert rank_zero_only.rank == 0  # else nothing would be logged

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from dip.image.holes import hole_depth, regions_around, split_by_depth
+from dip.image.holes import area, hole_depth, owned, regions_around, split_by_depth
 
 
 @pytest.mark.usefixtures("every_size_is_large")
@@ -49,3 +49,45 @@ def test_a_hole_is_large_by_its_depth_and_little_of_another_kind_goes_with_it(wi
     assert hole_depth(with_holes(90, 120, square)) == 15
     assert list(split_by_depth(with_holes(90, 120, square), 15)) == ["large"]
     assert list(split_by_depth(with_holes(90, 120, square), 15.1)) == ["thin"]
+
+
+def with_lines(height, width, *steps):
+    """A mask with a line of 3 pixels for each step, which says how many columns it moves on for a row."""
+    mask = torch.ones(1, 1, height, width)
+    rows = torch.arange(20, height - 20)
+    for step in steps:
+        for shift in range(3):
+            mask[0, 0, rows, (20 + (rows * step).long() + shift) % (width - 40) + 20] = 0
+    return mask
+
+
+@pytest.mark.parametrize("steps", [(1.4,), (1.4, -1.4), (0.0,)], ids=["diagonal", "cross", "vertical"])
+def test_a_hairline_across_a_picture_that_would_be_reduced_is_cut_into_pieces(steps):
+    mask = with_lines(1000, 1500, *steps)
+    found = regions_around(mask, 256)
+    assert len(found) > 1
+    assert max(map(area, found)) <= 256**2
+    assert sum(map(area, found)) < 0.6 * 1000 * 1500
+    count = torch.zeros(1000, 1500)
+    for number, (left, top, right, bottom) in enumerate(found):
+        count[top:bottom, left:right] += torch.from_numpy(owned(found, number, (1500, 1000)))
+    assert (count[mask[0, 0] == 0] == 1).all()
+
+
+def test_only_what_would_be_reduced_is_cut_and_only_thin_holes_are(with_holes):
+    diagonal = with_lines(1000, 1500, 1.4)
+    assert regions_around(diagonal, None) == regions_around(diagonal, 2000) == [(0, 0, 1500, 1000)]
+    assert regions_around(with_holes(1000, 1500, (100, 100, 1300, 900)), 256) == [(0, 0, 1500, 1000)]
+    both = torch.minimum(diagonal, with_holes(1000, 1500, (1200, 100, 1240, 140)))
+    found = regions_around(both, 256)
+    assert (1104, 4, 1336, 236) in found  # the deep hole as ever
+    assert len(found) > 5
+
+
+def test_of_two_boxes_the_one_whose_edge_is_farther_has_a_pixel_and_the_pictures_edge_is_none():
+    boxes = [(0, 0, 60, 50), (40, 0, 100, 50)]
+    first, second = (owned(boxes, number, (100, 50)) for number in range(2))
+    assert first[:, :50].all()
+    assert not first[:, 50:].any()
+    assert second[:, 10:].all()
+    assert not second[:, :10].any()

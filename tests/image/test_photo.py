@@ -14,7 +14,8 @@ from dip.image.photo import damage, example, random_pixels, read_photo
 def read(photograph, mask, truth=None, **options):
     paths = (None if path is None else str(path) for path in (photograph, mask, truth))
     defaults = {"hole": "black", "soft_mask": "threshold", "resize_mask": False, "grow_hole": 0, "crop": "auto"}
-    defaults |= {"turn_mask": "auto", "max_side": None, "example": lambda: pytest.fail("the example was not asked for")}
+    defaults |= {"turn_mask": "auto", "max_side": None, "max_megapixels": 250}
+    defaults |= {"example": lambda: pytest.fail("the example was not asked for")}
     return read_photo(*paths, **defaults | options)
 
 
@@ -71,9 +72,13 @@ def test_bad_pairs_are_refused(photograph, mask, tmp_path):
             work(*arguments)
 
 
-def test_a_tiny_picture_is_refused():
-    with pytest.raises(UserError, match="7x9, but each side needs at least 8 pixels"):
-        damage(Image.new("RGB", (7, 9)), half)
+@pytest.mark.parametrize("size", [(1, 9), (9, 1), (7, 9), (2, 2), (8, 8)])
+def test_short_sides_are_padded_for_the_work_and_cut_from_the_output(size):
+    pixels = np.random.default_rng(0).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
+    photo = damage(Image.fromarray(pixels), half)
+    assert min(photo.work.target.shape[-2:]) == 8
+    assert photo.enlarge(photo.work.truth).shape[-2:] == size[::-1]
+    assert np.array_equal(np.array(photo.paste(photo.enlarge(photo.work.truth))), pixels)
 
 
 def test_grey_files_give_one_channel(tmp_path, mask):

@@ -66,12 +66,7 @@ def test_what_cannot_be_read_is_refused(tmp_path, content, message):
         tensors.read_tensor(tmp_path / "a.png", "data.image")
 
 
-def test_a_truncated_file_and_a_folder_are_refused(tmp_path):
-    noise = np.random.default_rng(1).integers(0, 256, (64, 64, 3), dtype=np.uint8)
-    Image.fromarray(noise).save(tmp_path / "whole.png")
-    (tmp_path / "half.png").write_bytes((tmp_path / "whole.png").read_bytes()[:2000])
-    with pytest.raises(UserError, match="cannot be read"):
-        tensors.read_tensor(tmp_path / "half.png", "data.image")
+def test_a_folder_is_refused(tmp_path):
     with pytest.raises(UserError, match="is a folder"):
         tensors.read_tensor(tmp_path, "data.image")
 

@@ -7,9 +7,13 @@ from omegaconf import OmegaConf
 from PIL import Image
 
 from dip.config.build import read_data
+from dip.config.compose import compose, to_yaml
+from dip.config.resume import as_measured
 from dip.errors import UserError
 from dip.image import holes
+from dip.image.holes import regions_around
 from dip.image.photo import Photo
+from dip.prior.nets.unet import deepest_for
 from dip.repair.plan import plan
 
 
@@ -125,3 +129,34 @@ def test_no_member_is_refused(config, run, tmp_path):
     with pytest.raises(UserError, match="members=0, but it must be a whole number, at least 1"):
         run(config("members=0"), tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("size", "depth"), [((32, 32), 5), ((28, 28), 5), ((34, 34), 6), ((20, 48), 5), ((34, 400), 6)]
+)
+def test_the_depth_of_the_recipe_fits_small_pictures_and_the_runs_that_guide(size, depth):
+    mask = torch.ones(1, 1, *size)
+    mask[..., 2:-2, 2:18] = 0
+    photo = Photo(Image.new("RGB", size[::-1], "red"), mask)
+    cfg = compose(["hole_kind=large", "fill.depth=1"])
+    job = plan(cfg, photo)
+    assert job.cfg.model.depth == depth
+    if job.guide is not None:
+        assert job.guide.cfg.model.depth <= deepest_for(min(job.guide.photo.work.mask.shape[-2:]))
+    given = plan(compose(["hole_kind=large", "fill=none", "model.depth=9"]), photo)
+    assert given.cfg.model.depth == 9  # which the network refuses
+    assert to_yaml(as_measured(cfg, job.cfg)) == to_yaml(job.cfg)
+
+
+def test_a_piece_repairs_no_pixel_of_another():
+    mask = torch.ones(1, 1, 600, 2000)
+    mask[..., 300:303, :] = 0
+    photo = Photo(Image.new("L", (2000, 600)), mask, regions=regions_around(mask, 256), max_side=256)
+    children = plan(compose(), photo).children
+    assert [child.name for child in children] == ["region_1", "region_2", "region_3", "region_4"]
+    total = np.zeros((600, 2000), dtype=int)
+    for child in children:
+        left, top, right, bottom = child.place.box
+        total[top:bottom, left:right] += np.array(child.place.pixels)
+        assert not child.photo.is_reduced
+    assert np.array_equal(total, mask[0, 0].numpy() == 0)

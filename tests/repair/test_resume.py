@@ -435,3 +435,26 @@ def test_a_process_that_is_killed_leaves_whole_files_and_goes_on(tmp_path, run, 
     run(cfg, tmp_path / "whole")
     resume(tmp_path / "killed", callbacks__checkpoint__every_minutes=60)
     assert_same(instrument.remains(tmp_path / "killed"), instrument.remains(tmp_path / "whole"))
+
+
+@pytest.mark.parametrize("ending", [".jpg", ".png"])
+def test_a_result_over_its_own_photograph_resumes_from_the_photograph_as_it_was(
+    config, run, photograph, tmp_path, ending
+):
+    path = tmp_path / f"own{ending}"
+    with Image.open(photograph) as picture:
+        if ending == ".png":  # whose hole is what is transparent, and opaque in the result
+            picture.putalpha(Image.new("L", picture.size, 255))
+            picture.paste((0, 0, 0, 0), (20, 8, 30, 16))
+        picture.save(path)
+    before, cfg = path.read_bytes(), config(f"data.image={path}", f"output.path={path}", "output.overwrite=true")
+    cfg.data.truth = None
+    if ending == ".png":
+        cfg.data.mask = None
+    run(cfg, tmp_path / "run")
+    assert path.read_bytes() != before
+    assert (tmp_path / "run" / f"replaced{ending}").read_bytes() == before
+    again = resumed_config(RunFolder(tmp_path / "run", resume=True), cfg, ["trainer.max_steps=5"])
+    again.trainer.max_steps = 5
+    assert run(again, tmp_path / "run", resume=True)["steps"] == 5
+    assert (tmp_path / "run" / f"replaced{ending}").read_bytes() == before

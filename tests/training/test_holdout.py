@@ -37,10 +37,23 @@ def test_held_out_pixels_are_known_about_as_many_as_wanted_and_reproducible(mask
 def test_a_hole_within_the_wanted_fraction_is_copied_as_it_is():
     mask = with_hole((40, 30, 52, 40))
     chosen = choose_pixels(mask, 0.02, seed=0)[0, 0].numpy()
-    (rows, columns), *others = ndimage.find_objects(ndimage.label(chosen)[0])
-    assert not others
-    assert (rows.stop - rows.start, columns.stop - columns.start) == (10, 12)
-    assert chosen.sum() == 120
+    sizes = [(y.stop - y.start, x.stop - x.start) for y, x in ndimage.find_objects(ndimage.label(chosen)[0])]
+    assert (10, 12) in sizes
+
+
+@pytest.mark.parametrize("side", [1, 3, 5])
+def test_a_single_speck_is_copied_until_no_handful_of_pixels_decides(side):
+    mask = with_hole((40, 30, 40 + side, 30 + side))
+    chosen = choose_pixels(mask, 0.05, seed=0)
+    assert chosen.sum() >= min(100 * side**2 * 0.9, 350)
+    assert ndimage.label(chosen[0, 0].numpy())[1] >= 10
+
+
+def test_nothing_is_held_out_where_it_would_be_a_handful():
+    assert choose_pixels(with_hole((4, 4, 6, 6), height=20, width=20), 0.05, seed=0) is None
+    lone = torch.zeros(1, 1, 30, 40)
+    lone[..., 0, 0] = 1
+    assert choose_pixels(lone, 0.5, seed=0) is None
 
 
 def test_a_larger_hole_is_shrunk_and_placed_away_from_it():

@@ -1,19 +1,21 @@
 """The pictures of a folder or pattern, and which mask and ground truth belongs to each, by name."""
 
 import glob
+import logging
 import os
 import re
 import unicodedata
 from bisect import bisect
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from typing import NamedTuple
 
-from PIL import Image
-
 from dip.errors import UserError
+from dip.image.files.kinds import help_for, readable_endings
+
+log = logging.getLogger(__name__)
 
 Names = dict[str, str]  # of each file, by its path: the path below the folder that all of them lie in
 Key = Callable[[str], str | None]  # of a name: files with the same key belong together
@@ -56,15 +58,29 @@ def listed(path: str, deep: bool = False) -> Names:
     """
     folder, pattern = split(path)
     found = glob.glob(pattern or ("**/*" if deep else "*"), root_dir=folder or None, recursive=True)
-    paths = {os.path.join(folder, name): name for name in sorted(found) if pattern or ending(name)}
+    paths = {os.path.join(folder, name): name for name in sorted(found) if is_read(name, pattern)}
     return {path: name for path, name in paths.items() if os.path.isfile(path)}
+
+
+def is_read(name: str, pattern: str) -> bool:
+    """Whether the ending is that of a picture; a pattern may match files without one."""
+    return ending(name) is not None or bool(pattern and not os.path.splitext(name)[1])
+
+
+def unread(path: str) -> str:
+    """One line that counts the files of a folder or pattern that are not read, and says what helps; "" for none."""
+    folder, pattern = split(path)
+    others = glob.glob(pattern or "*", root_dir=folder or None, recursive=True)
+    left = [name for name in others if not is_read(name, pattern) and os.path.isfile(os.path.join(folder, name))]
+    counts = Counter(os.path.splitext(name)[1].lower() or "no ending" for name in left)
+    each = [f"{count} {end}" + (f" ({help_for(end)})" if help_for(end) else "") for end, count in counts.most_common()]
+    return f"left out of {path}, since they are not read: {', '.join(each)}" if each else ""
 
 
 def ending(name: str) -> str | None:
     """The ending of a name, if it is that of a picture."""
-    Image.init()
     found = os.path.splitext(name)[1]
-    return found if found.lower() in Image.registered_extensions() else None
+    return found if found.lower() in readable_endings() else None
 
 
 def stem(name: str) -> str:
@@ -103,12 +119,15 @@ def find_pictures(image: str, mask: str | None, truth: str | None) -> list[Files
     mask, truth: folders or patterns too, or one file for all. Raises UserError where there is no picture, where none
     has a partner, and where more than one fits.
     """
-    found = listed(image)
+    found, left_out = listed(image), unread(image)
+    if found and left_out:
+        log.warning("%s", left_out)
     masks, truths = Partners(found, image, mask, "mask"), Partners(found, image, truth, "truth")
     taken = {*masks.pairs.values(), *truths.pairs.values()}
     left = {path: name for path, name in found.items() if path not in taken}
     if not left:
-        raise UserError(f"data.image={image} holds no picture; give a folder or a pattern with pictures in it")
+        more = f"; {left_out}" if left_out else ""
+        raise UserError(f"data.image={image} holds no picture; give a folder or a pattern with pictures in it{more}")
     for partners in (masks, truths):
         if partners.several and not partners.pairs:
             raise UserError(partners.missing(next(iter(left))))

@@ -1,6 +1,7 @@
 """From a configuration and a photograph to the objects of an experiment."""
 
 import inspect
+import logging
 from functools import partial
 from textwrap import shorten
 from typing import Any, NamedTuple
@@ -13,8 +14,8 @@ from omegaconf.errors import OmegaConfBaseException
 from torch import Tensor
 
 from dip.config.check import check_values
-from dip.config.compose import needs_hole_kind, swept_overrides, to_yaml, with_hole_kind
-from dip.config.machine import check_machine, choose_precision, out_of_memory, quiet
+from dip.config.compose import depth_of_table, needs_hole_kind, swept_overrides, to_yaml, with_depth, with_hole_kind
+from dip.config.machine import check_machine, choose_precision, one_process, out_of_memory, quiet
 from dip.errors import UserError
 from dip.image.holes import split_by_depth
 from dip.image.photo import Photo
@@ -22,11 +23,14 @@ from dip.options import check_options, options_of
 from dip.prior.coverage import covered
 from dip.prior.guide import ColourGuide
 from dip.prior.module import DeepImagePrior
+from dip.prior.nets.unet import deepest_for
 from dip.prior.sample import Sample, SingleSample
 from dip.results.folder import RunFolder
 from dip.results.result import OutputFile, ResultWriter
 from dip.training.checkpoint import AtomicCheckpointIO, fingerprint, read_checkpoint
 from dip.training.rollback import DivergenceGuard
+
+log = logging.getLogger(__name__)
 
 
 class Experiment(NamedTuple):
@@ -135,7 +139,7 @@ def build_trainer(
         "trainer",
         logger=logger,
         callbacks=callbacks,
-        plugins=[AtomicCheckpointIO()],
+        plugins=[AtomicCheckpointIO(), one_process()],
         default_root_dir=folder.path,
         devices=list(cfg.trainer.devices or ()) or 1,
         max_epochs=1,  # all steps are one epoch
@@ -149,11 +153,15 @@ def read_data(cfg: DictConfig) -> Photo:
 
 
 def measure_hole(cfg: DictConfig, photo: Photo) -> DictConfig:
-    """The configuration with the kind of the hole, where its options depend on it."""
-    if not needs_hole_kind(cfg):
-        return cfg
-    found = split_by_depth(photo.work.mask, cfg.large_from)
-    return with_hole_kind(cfg, max(found, key=lambda kind: found[kind].sum().item()))
+    """The configuration with the kind of the hole, where options depend on it, and a depth that fits the picture."""
+    if needs_hole_kind(cfg):
+        found = split_by_depth(photo.work.mask, cfg.large_from)
+        cfg = with_hole_kind(cfg, max(found, key=lambda kind: found[kind].sum().item()))
+    deepest = deepest_for(min(photo.work.mask.shape[-2:]))
+    if depth_of_table(cfg) and cfg.model.depth > deepest:
+        log.info("The picture is small: model.depth=%d in place of %d.", deepest, cfg.model.depth)
+        cfg = with_depth(cfg, deepest)
+    return cfg
 
 
 def instantiate_group(cfg: DictConfig, group: str, **ready: Any) -> Any:

@@ -91,6 +91,17 @@ def with_hole_kind(cfg: DictConfig, kind: str) -> DictConfig:
     return cfg
 
 
+def depth_of_table(cfg: DictConfig) -> bool:
+    """Whether the network's depth is what the table `by_hole` has, and not given by itself."""
+    return "depth" in cfg.model and OmegaConf.is_interpolation(cfg.model, "depth")
+
+
+def with_depth(cfg: DictConfig, depth: int) -> DictConfig:
+    cfg = cfg.copy()
+    cfg.model.depth = depth
+    return cfg
+
+
 def pick(thin: Any, large: Any, *, _root_: DictConfig) -> Any:
     """${pick:THIN,LARGE}: the value for the kind of the hole."""
     if _root_.hole_kind not in KINDS:

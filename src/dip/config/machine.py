@@ -4,6 +4,7 @@ import logging
 import warnings
 
 import torch
+from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from omegaconf import DictConfig
 from pytorch_lightning.accelerators import AcceleratorRegistry
 
@@ -29,6 +30,13 @@ def choose_precision(wanted: str, accelerator: str) -> str:
     else:
         native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
     return "bf16-mixed" if native else "32-true"
+
+
+def one_process() -> LightningEnvironment:
+    """Tells Lightning that the run is this process alone, whatever the variables of Slurm, torchrun, MPI or LSF say."""
+    environment = LightningEnvironment()
+    environment.set_global_rank(0)  # else only the process that the scheduler numbers 0 would log
+    return environment
 
 
 def out_of_memory(error: Exception) -> bool:

@@ -1,13 +1,14 @@
 """The configuration of a run that resumes."""
 
 from collections.abc import Sequence
+from os.path import expanduser, realpath
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from dip.config.compose import options, parse, with_hole_kind
+from dip.config.compose import depth_of_table, options, parse, with_depth, with_hole_kind
 from dip.errors import UserError
 from dip.results.folder import RunFolder
 
@@ -66,6 +67,19 @@ def check_changeable(key: str) -> None:
         )
 
 
+def before_repair(cfg: DictConfig, folder: RunFolder) -> DictConfig:
+    """The configuration that reads the photograph as it was, where the run in `folder` has written over it."""
+    if not (folder.resumes and folder.replaced):
+        return cfg
+    saved = load_config(folder)
+    written, image = OmegaConf.select(saved, "output.path"), OmegaConf.select(cfg, "data.image")
+    if image is None or written is None or realpath(expanduser(written)) != realpath(expanduser(image)):
+        return cfg
+    cfg = cfg.copy()
+    cfg.data.image = str(folder.replaced)
+    return cfg
+
+
 def same_config(folder: RunFolder, given: DictConfig) -> bool:
     """Whether the run in `folder` started with just this configuration.
 
@@ -83,10 +97,12 @@ def same_config(folder: RunFolder, given: DictConfig) -> bool:
 
 
 def as_measured(given: DictConfig, saved: DictConfig) -> DictConfig:
-    """The configuration with the kind of the hole that the run with the configuration `saved` has found."""
-    if given.get("hole_kind") != "auto":
-        return given
-    return with_hole_kind(given, saved.get("hole_kind"))
+    """The configuration with the kind of the hole, and the depth, that the run with the configuration `saved` found."""
+    if given.get("hole_kind") == "auto":
+        given = with_hole_kind(given, saved.get("hole_kind"))
+    if depth_of_table(given) and "depth" in saved.model and not depth_of_table(saved):
+        given = with_depth(given, saved.model.depth)
+    return given
 
 
 def flatten(part: Any, prefix: str = "") -> dict[str, Any]:

@@ -11,10 +11,13 @@ from tempfile import TemporaryFile
 from typing import Any
 
 import numpy as np
-from PIL import ExifTags, Image, ImageOps, PngImagePlugin, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageFile, PngImagePlugin, UnidentifiedImageError
+from PIL.Image import Transpose as Turn
 
 from dip.errors import UserError
 from dip.files import atomic_write
+from dip.image.files.kinds import RAW, described_as, is_raw, register_plugins, what_helps
+from dip.image.files.metadata import XMP, metadata
 
 log = logging.getLogger(__name__)
 
@@ -33,34 +36,89 @@ WRITTEN = {
 }
 LOSSY = ("AVIF", "JPEG")
 USUAL = {"PNG": ".png", "TIFF": ".tif", "WEBP": ".webp", "JPEG": ".jpg"}  # formats that a message proposes
-XMP = "XML:com.adobe.xmp"  # the text that holds it in a PNG
-ELSEWHERE = (XMP, "Raw profile type")  # texts of a PNG that are read as something else
+TURNS: dict[int, Turn] = {  # by EXIF's orientation
+    **{2: Turn.FLIP_LEFT_RIGHT, 3: Turn.ROTATE_180, 4: Turn.FLIP_TOP_BOTTOM, 5: Turn.TRANSPOSE},
+    **{6: Turn.ROTATE_270, 7: Turn.TRANSVERSE, 8: Turn.ROTATE_90},
+}
+Image.MAX_IMAGE_PIXELS = None  # data.max_megapixels is the limit
 
 
-def open_picture(path: str | Path, key: str) -> Image.Image:
+def open_picture(path: str | Path, key: str, max_megapixels: float | None = None) -> Image.Image:
     """The first picture in a file, upright, in a mode of DRAWN, with a transparent colour as alpha, metadata in `info`.
 
-    Raises UserError, which names the configuration `key`, for what is no picture, has NaN in it, or cannot be read.
+    Raises UserError, which names the configuration `key`, for what is no picture, is too large, or cannot be read. Of a
+    damaged photograph what can be read is used.
     """
     path = ordinary_file(path, key)
+    register_plugins()
     try:
-        with ignored_warnings(), Image.open(path) as file:
-            warn_of_the_unread(file, f"{key}={path}")
-            picture = usual_mode(ImageOps.exif_transpose(file))
-            picture.info = metadata(file, picture)
+        picture, left_out = decoded(path, key, max_megapixels)
     except UnidentifiedImageError:
-        raise UserError(f"{key}={path} is not a picture that Pillow can read") from None
+        said = what_helps(path) or "is not a picture that Pillow can read"
+        raise UserError(f"{key}={path} {said}") from None
+    except UserError:
+        raise
     except Exception as error:  # decoders of broken files raise anything
-        said = " ".join(str(error).split()) or type(error).__name__
-        raise UserError(f"{key}={path} cannot be read: {said}") from None
+        said = what_helps(path) or f"cannot be read: {' '.join(str(error).split()) or type(error).__name__}"
+        picture, left_out = (None, []) if key != "data.image" else saved(path, key)
+        if picture is None:
+            raise UserError(f"{key}={path} {said}") from None
+        log.warning("%s=%s %s; what can be read of it is used", key, path, said.replace("cannot be read", "is damaged"))
     if picture.mode not in DRAWN:
         raise UserError(f"{key}={path} has the mode {picture.mode}; save it as one of {', '.join(DRAWN)}")
-    if picture.mode == "F" and not np.isfinite(np.array(picture)).all():
-        raise UserError(f"{key}={path} has values that are no numbers (NaN or infinite); give it a number everywhere")
-    if not holds_metadata(picture):
-        log.warning("%s=%s: its metadata is broken; the result goes without", key, path)
-        picture.info = {}
+    if left_out and key == "data.image":
+        log.warning("%s=%s: the result goes without its %s", key, path, ", ".join(dict.fromkeys(left_out)))
     return picture
+
+
+def decoded(path: Path, key: str, max_megapixels: float | None) -> tuple[Image.Image, list[str]]:
+    """The picture in a file, and the names of the metadata that it goes without."""
+    with ignored_warnings(), Image.open(path) as file:
+        megapixels = file.width * file.height / 1e6
+        if max_megapixels is not None and megapixels > max_megapixels:
+            raise UserError(
+                f"{key}={path} has {megapixels:.0f} megapixels, and data.max_megapixels={max_megapixels:g}; give a "
+                "larger one if you trust the file"
+            )
+        if is_raw(path, file):
+            raise UserError(f"{key}={path} {described_as(RAW)}")
+        warn_of_the_unread(file, f"{key}={path}")
+        file.load()
+        info, left_out = metadata(file)
+        orientation = orientation_of(file)
+        picture = usual_mode(turned(file, orientation))
+    writable = {name: value for name, value in info.items() if value and can_be_written(name, value)}
+    left_out += [f"{name} (broken)" for name in info if info[name] and name not in writable]
+    # By which the picture was turned upright, for a mask that was not.
+    picture.info = {**writable} if orientation == 1 else {**writable, "orientation": orientation}
+    return picture, left_out
+
+
+def saved(path: Path, key: str) -> tuple[Image.Image | None, list[str]]:
+    """What can be read of a damaged file; None for nothing."""
+    ImageFile.LOAD_TRUNCATED_IMAGES = True
+    try:
+        picture, left_out = decoded(path, key, None)
+    except Exception:
+        return None, []
+    finally:
+        ImageFile.LOAD_TRUNCATED_IMAGES = False
+    extremes = np.array(picture.getextrema()).reshape(-1, 2)
+    return (picture, left_out) if (extremes[:, 0] < extremes[:, 1]).any() else (None, [])
+
+
+def orientation_of(file: Image.Image) -> int:
+    """How EXIF turns the picture, 1 for not at all; it stays as it lies in the file where the EXIF is broken."""
+    try:
+        found = file.getexif().get(int(ExifTags.Base.Orientation), 1)
+    except Exception:  # broken blocks raise anything
+        return 1
+    return found if found in TURNS else 1
+
+
+def turned(picture: Image.Image, orientation: int) -> Image.Image:
+    """The picture turned as one with this EXIF orientation is."""
+    return picture.copy() if orientation == 1 else picture.transpose(TURNS[orientation])
 
 
 def ordinary_file(path: str | Path, key: str) -> Path:
@@ -86,7 +144,7 @@ def warn_of_the_unread(file: Image.Image, name: str) -> None:
     """Say what of a file, just opened, Pillow does not hand over."""
     if file.mode in ("RGB", "RGBA") and any(";16" in str(tile) for tile in getattr(file, "tile", ())):
         log.warning("%s has colours of 16 bits a channel, of which Pillow reads 8, and so has the result", name)
-    if (count := getattr(file, "n_frames", 1)) > 1 and file.format != "MPO":  # a camera's, with previews in it
+    if (count := getattr(file, "n_frames", 1)) > 1 and file.format not in ("MPO", "PSD"):  # previews, and layers
         log.warning("%s holds %d pictures, of which the first is taken", name, count)
 
 
@@ -99,41 +157,12 @@ def usual_mode(picture: Image.Image) -> Image.Image:
     return picture.convert(SAME[picture.mode]) if picture.mode in SAME else picture
 
 
-def metadata(file: Image.Image, picture: Image.Image) -> dict[Any, Any]:
-    """What of a file's metadata goes on into the result; `picture` is the same, upright."""
-    info = picture.info
-    kept: dict[Any, Any] = {name: info[name] for name in ("icc_profile", "dpi", "comment", "exif") if name in info}
-    if "exif" not in kept and (exif := file.getexif()):
-        kept["exif"] = descriptive(exif).tobytes()
-    if (xmp := info.get("xmp", info.get(XMP))) is not None:
-        kept["xmp"] = xmp.encode() if isinstance(xmp, str) else xmp
-    if texts := {name: text for name, text in getattr(file, "text", {}).items() if not name.startswith(ELSEWHERE)}:
-        kept["text"] = texts
-    if (orientation := file.getexif().get(ExifTags.Base.Orientation, 1)) in range(2, 9):
-        kept["orientation"] = orientation  # by which the picture was turned upright, for a mask that was not
-    return kept
-
-
-def descriptive(exif: Image.Exif) -> Image.Exif:
-    """What of EXIF speaks of the photograph, and not of how a file's pixels are laid out."""
-    kept = Image.Exif()
-    for name in ("ImageDescription", "Make", "Model", "Software", "DateTime", "Artist", "Copyright"):
-        if (tag := ExifTags.Base[name]) in exif:
-            kept[tag] = exif[tag]
-    for part in (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo):
-        if tags := exif.get_ifd(part):
-            kept[part] = dict(tags)
-    return kept
-
-
-def holds_metadata(picture: Image.Image) -> bool:
-    """Whether its metadata can be written, which what came from a broken file cannot."""
+def can_be_written(name: str, value: Any) -> bool:
+    """Whether files can hold this part of the metadata, which what came from a broken file they cannot."""
     blank = Image.new("L", (1, 1))
-    blank.info = picture.info
+    blank.info = {name: value}
     try:
-        encoded(blank, "PNG")
-        encoded(blank, "TIFF")
-        return True
+        return all(encoded(blank, format) for format in ("PNG", "TIFF", "JPEG"))
     except Exception:  # encoders of broken values raise anything
         return False
 
@@ -166,7 +195,6 @@ def png_texts(info: dict[Any, Any]) -> PngImagePlugin.PngInfo:
 def tiff_tags(info: dict[Any, Any]) -> bytes:
     exif = Image.Exif()
     exif.load(info.get("exif", b""))
-    exif = descriptive(exif)
     if "xmp" in info:
         exif[ExifTags.Base.XMLPacket] = info["xmp"]
     return exif.tobytes()
@@ -240,12 +268,6 @@ def write(picture: Image.Image, path: Path) -> Path:
     with atomic_write(path) as file:
         file.write(content)
     return path
-
-
-def turned(picture: Image.Image, orientation: int) -> Image.Image:
-    """The picture turned as one with this EXIF orientation is."""
-    picture.getexif()[ExifTags.Base.Orientation] = orientation
-    return ImageOps.exif_transpose(picture)
 
 
 def same_size(key: str, path: str | Path, picture: Image.Image, wanted: tuple[int, int], cure: str = "") -> None:

@@ -1,6 +1,6 @@
 """Where the holes of a mask are, how deep they are, and what lies around them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -11,26 +11,101 @@ from torch import Tensor
 Box = tuple[int, int, int, int]  # left, top, right, bottom, in pixels
 SMALL = 512 * 512  # pixels; a smaller picture is one region
 MARGIN = 96  # pixels at least around a hole; more where the hole is longer
+THIN = 8  # pixels; what is less deep is cut into pieces where it would be reduced
+EDGE = 32  # pixels around the hole of a piece
+PIECE = 320 * 320  # pixels of a piece at most
 
 
-def regions_around(mask: Tensor) -> list[Box]:
-    """Disjoint boxes that hold every hole with a margin; the whole picture where that saves little.
+def regions_around(mask: Tensor, max_side: int | None = None) -> list[Box]:
+    """Boxes that hold every hole with a margin, apart from each other; the whole picture where that saves little.
 
-    mask: (1, 1, H, W), 1 = known. Holes whose margins meet share a box.
+    mask: (1, 1, H, W), 1 = known. Holes whose margins meet share a box. One with more pixels than a square of
+    `max_side`, which would have to be reduced, is cut along its thin holes into pieces, whose margins overlap.
     """
     hole = mask[0, 0].numpy() < 1
     everything = (0, 0, hole.shape[1], hole.shape[0])
-    if hole.size <= SMALL:
+    most = float("inf") if max_side is None else max_side**2
+    if hole.size <= min(SMALL, most):
         return [everything]
-    boxes = [with_margin(box, *everything[2:]) for box in component_boxes(hole)]
+    found = joined(hole)
+    if any(area(box) > most for box in found):
+        thin = thin_holes(hole)
+        found = [part for box in found for part in ([box] if area(box) <= most else pieces(thin, box, most))]
+        found += [box for box in joined(hole & ~thin) if box not in found]
+    return found if sum(map(area, found)) <= hole.size / 2 else [everything]
+
+
+def joined(hole: np.ndarray) -> list[Box]:
+    """Disjoint boxes that hold every hole of a boolean (H, W) with a margin."""
+    height, width = hole.shape
+    boxes = [with_margin(box, width, height) for box in component_boxes(hole)]
     while True:
         covered = np.zeros_like(hole)
         for left, top, right, bottom in boxes:
             covered[top:bottom, left:right] = True
-        joined = component_boxes(covered)
-        if len(joined) == len(boxes):
-            return joined if covered.sum() <= hole.size / 2 else [everything]
-        boxes = joined
+        larger = component_boxes(covered)
+        if len(larger) == len(boxes):
+            return larger
+        boxes = larger
+
+
+def thin_holes(hole: np.ndarray) -> np.ndarray:
+    """The connected parts of a boolean (H, W) that hold no square of 2 THIN - 1 pixels a side."""
+    numbered = np.asarray(label(hole, connectivity=2))
+    is_thin = np.ones(numbered.max() + 1, dtype=bool)
+    is_thin[np.unique(numbered[np.asarray(ndimage.minimum_filter(hole, size=2 * THIN - 1)).astype(bool)])] = False
+    is_thin[0] = False
+    return is_thin[numbered]
+
+
+def pieces(hole: np.ndarray, within: Box, most: float) -> list[Box]:
+    """Boxes of at most PIECE, or `most`, pixels that together hold what of the hole lies within a box."""
+    left, top, right, bottom = within
+    rows, columns = (np.flatnonzero(hole[top:bottom, left:right].any(axis=axis)) for axis in (1, 0))
+    if not len(rows):
+        return []
+    left, right = left + int(columns[0]), left + int(columns[-1]) + 1
+    top, bottom = top + int(rows[0]), top + int(rows[-1]) + 1
+    height, width = hole.shape
+    box = (max(left - EDGE, 0), max(top - EDGE, 0), min(right + EDGE, width), min(bottom + EDGE, height))
+    if area(box) <= min(PIECE, most) or max(right - left, bottom - top) <= EDGE:
+        return [box]
+    x, y = (left + right) // 2, (top + bottom) // 2
+    if right - left > bottom - top:
+        halves = (left, top, x, bottom), (x, top, right, bottom)
+    else:
+        halves = (left, top, right, y), (left, y, right, bottom)
+    return [piece for half in halves for piece in pieces(hole, half, most)]
+
+
+def area(box: Box) -> int:
+    left, top, right, bottom = box
+    return (right - left) * (bottom - top)
+
+
+def owned(boxes: Sequence[Box], number: int, size: tuple[int, int]) -> np.ndarray:
+    """Which pixels of a box lie farther from its edge than from that of any other box: (h, w), boolean.
+
+    size: width and height of the picture, whose own edge is no edge, since nothing of it lies beyond.
+    """
+    left, top, right, bottom = boxes[number]
+    found = np.ones((bottom - top, right - left), dtype=bool)
+    for other, box in enumerate(boxes):
+        if other != number and left < box[2] and box[0] < right and top < box[3] and box[1] < bottom:
+            mine, theirs = (distance_within(edge, boxes[number], size) for edge in (boxes[number], box))
+            found &= (theirs < mine) | ((theirs == mine) & (number < other))
+    return found
+
+
+def distance_within(box: Box, region: Box, size: tuple[int, int]) -> np.ndarray:
+    """How far each pixel of a region is from the edge of a box, below 0 outside of it: (h, w)."""
+    inside = []
+    for axis in (1, 0):
+        at = np.arange(region[axis], region[axis + 2])
+        before = at - box[axis] if box[axis] > 0 else np.full_like(at, max(size))
+        after = box[axis + 2] - 1 - at if box[axis + 2] < size[axis] else np.full_like(at, max(size))
+        inside.append(np.minimum(before, after))
+    return np.minimum(inside[0][:, None], inside[1])
 
 
 def component_boxes(region: np.ndarray) -> list[Box]:

@@ -130,6 +130,17 @@ def check_contents(picture: Image.Image, known: Tensor, hole: Hole, name: str, s
     raise UserError(f"{name} has {lack} for data.hole={written(hole)}, but the {what}s {found.words}; {cure}")
 
 
+def warn_of_inversion(known: Tensor, hole: Hole) -> None:
+    """Speak of a hole of more than half the picture."""
+    if known.mean() >= 0.5:
+        return
+    inverse = {"black": "white", "white": "black", "alpha": "opaque", "opaque": "alpha"}
+    other = inverse.get(hole) if isinstance(hole, str) else None
+    cure = f"data.hole={other}" if other else "another mask" if hole == "transparent" else "another data.hole"
+    share = 100 * (1 - known.mean())
+    log.warning("the hole is %.0f %% of the picture; if that is the known part, give %s", share, cure)
+
+
 def resized(known: Tensor, size: tuple[int, int]) -> Tensor:
     """The mask at another size, (width, height)."""
     return F.interpolate(known, size=size[::-1], mode="bilinear", antialias=True)

@@ -12,25 +12,29 @@ from torchmetrics.functional.image import structural_similarity_index_measure
 
 from dip.image import holes
 
+WINDOW = 11  # pixels of the SSIM's window, the least side of its pictures
 RING = 16  # pixels, the least width of the known ring that the hole's texture is compared with
+MOST_DB = 100.0  # of equal pictures, for which there is no finite number
 VISIBLE = 1 / 255  # a gradient; surroundings with less of it on average are flat
 
 
 def psnr(output: Tensor, truth: Tensor, region: Tensor) -> float:
-    """Peak signal-to-noise ratio in dB over all channels of the region."""
+    """Peak signal-to-noise ratio in dB over all channels of the region; MOST_DB where they are equal."""
     # Only the output is clipped: in the hole the truth may be darker or brighter than all known pixels.
     # Multiplied with the region, not picked out by it, which takes twenty times as long.
     error = (output.float().clamp(0, 1) - truth.float()).square() * region
     dtype = torch.float32 if error.device.type == "mps" else torch.float64  # which Apple's GPUs do not have
-    return -10 * (error.sum(dtype=dtype) / (region.sum() * truth.shape[1])).log10().item()
+    mean = error.sum(dtype=dtype) / (region.sum() * truth.shape[1])
+    return -10 * mean.clamp(min=10 ** (-MOST_DB / 10)).log10().item()
 
 
 def ssim(output: Tensor, truth: Tensor, region: Tensor) -> float:
     """Mean over the region of the structural similarity map (Wang et al. 2004: Gaussian window, sigma 1.5)."""
-    _, similarity = structural_similarity_index_measure(
-        output.float().clamp(0, 1), truth.float(), data_range=1.0, return_full_image=True
-    )
-    return similarity[region.expand_as(truth)].mean().item()
+    height, width = truth.shape[-2:]
+    padding = (0, max(WINDOW - width, 0), 0, max(WINDOW - height, 0))
+    ours, theirs = (F.pad(picture.float(), padding, mode="replicate") for picture in (output.clamp(0, 1), truth))
+    _, similarity = structural_similarity_index_measure(ours, theirs, data_range=1.0, return_full_image=True)
+    return similarity[..., :height, :width][region.expand_as(truth)].mean().item()
 
 
 def texture_distance(picture: Tensor, mask: Tensor) -> float | None:
@@ -54,6 +58,8 @@ def texture_distance(picture: Tensor, mask: Tensor) -> float | None:
 
 def gradients(picture: Tensor, region: Tensor, scale: int) -> np.ndarray:
     """By how much neighbours differ that are both in the region, at 1/scale of the size, in grey."""
+    if min(picture.shape[-2:]) < 2 * scale:
+        return np.empty(0)  # there are no neighbours
     grey = F.avg_pool2d(picture.mean(dim=1, keepdim=True), scale)
     within = F.avg_pool2d(region.float(), scale) == 1
     steps = [grey.diff(dim=dim)[within.unfold(dim, 2, 1).all(dim=-1)] for dim in (2, 3)]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Annotated, Any, Literal, NamedTuple
 
-from annotated_types import Ge
+from annotated_types import Ge, Gt
 from PIL import Image
 from torch import Tensor
 
@@ -15,7 +15,7 @@ from dip.errors import UserError
 from dip.image import masks, tensors
 from dip.image.formats import DRAWN, open_picture, same_size, turned
 from dip.image.holes import Box, erased, regions_around
-from dip.image.resize import enlarge, feather, reduce, reduce_mask, reduced_size
+from dip.image.resize import enlarge, feather, pad, reduce, reduce_mask, reduced_size
 from dip.options import written
 
 log = logging.getLogger(__name__)
@@ -34,7 +34,7 @@ class Tensors(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Photo:
-    """A damaged picture and its mask. Raises UserError for one under 8 pixels a side, without a hole or all hole."""
+    """A damaged picture and its mask. Raises UserError for one without a hole or all hole."""
 
     picture: Image.Image  # in its own mode and depth
     mask: Tensor  # (1, 1, H, W), 1 = known, 0 = hole
@@ -43,14 +43,11 @@ class Photo:
     max_side: int | None = None  # what is larger than a square of this side is reduced for the work
 
     def __post_init__(self) -> None:
-        width, height = self.picture.size
-        if min(height, width) < SMALLEST:
-            size = f"{width}x{height}"
-            raise UserError(f"data.image: the picture is {size}, but each side needs at least {SMALLEST} pixels")
         if not self.mask.any():
             raise UserError("data.mask leaves no pixel known; give one with a smaller hole, or a lower data.grow_hole")
         if not (self.mask == 1).any():
             raise UserError("data.mask leaves no pixel wholly known, and has greys only; set data.soft_mask=threshold")
+        tensors.check_numbers(self.picture, "data.image", self.mask)
         if (self.mask == 1).all():
             raise UserError("data.mask has no hole; give one that shows where it is")
 
@@ -78,26 +75,39 @@ class Photo:
     def full(self) -> Tensors:
         """The region at full size."""
         picture, mask, truth = crop(self.picture, self.mask, self.truth, self.region)
-        target = tensors.from_pil(picture, self.levels) * (mask > 0)
+        target = tensors.from_pil(picture, self.levels).clamp(0, 1) * (mask > 0)
         return Tensors(target, mask, None if truth is None else tensors.from_pil(truth, self.levels))
 
     @cached_property
     def work(self) -> Tensors:
-        """The region with no more pixels than `max_side` allows; a pixel that covers any of the hole is a hole."""
+        """The region with no more pixels than `max_side` allows; a pixel that covers any of the hole is a hole.
+
+        A side under 8 pixels is padded.
+        """
         target, mask, truth = self.full
-        height, width = mask.shape[-2:]
-        size = reduced_size(height, width, self.max_side)
-        if size == (height, width):
-            return self.full
-        mask = reduce_mask(mask, size)
-        if not mask.any():
-            raise UserError(f"data.max_side={self.max_side} leaves no known pixel without hole in it; raise it")
-        return Tensors(reduce(target, size) * (mask > 0), mask, None if truth is None else reduce(truth, size))
+        if self.is_reduced:
+            mask = reduce_mask(mask, self.size)
+            target = reduce(target, self.size) * (mask > 0)
+            truth = None if truth is None else reduce(truth, self.size)
+            if not mask.any():
+                raise UserError(f"data.max_side={self.max_side} leaves no known pixel without hole in it; raise it")
+        return Tensors(pad(target, SMALLEST), pad(mask, SMALLEST), None if truth is None else pad(truth, SMALLEST))
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of the region as it is worked on, without padding."""
+        left, top, right, bottom = self.region
+        return reduced_size(bottom - top, right - left, self.max_side)
+
+    @property
+    def is_reduced(self) -> bool:
+        return self.size != self.full.mask.shape[-2:]
 
     def enlarge(self, output: Tensor) -> Tensor:
         """An output at the size of the work, (1, C, h, w), at the region's full size."""
         height, width = self.full.mask.shape[-2:]
-        if output.shape[-2:] == (height, width):
+        output = output[..., : self.size[0], : self.size[1]]
+        if not self.is_reduced:
             return output
         larger = enlarge(output, (height, width))
         return feather(larger, self.full.target, self.full.mask, scale=height / output.shape[-2])
@@ -118,6 +128,7 @@ def read_photo(
     grow_hole: Annotated[int, Ge(0)],
     crop: Any,  # "auto" works around the holes, "none" on everything, a box cuts first
     max_side: MaxSide,
+    max_megapixels: Annotated[float, Gt(0), "null is no limit"] | None,  # of a file
     example: Callable[[], Photo],
 ) -> Photo:
     """Read a picture file and its mask file; without a mask its transparent pixels, without a picture the example."""
@@ -127,12 +138,13 @@ def read_photo(
         value = written(hole) if key == "hole" else "true"
         raise UserError(f"data.{key}={value} speaks of a mask file, and there is none; give data.mask=PATH")
     if image is not None:
-        picture = open_picture(image, "data.image")
+        picture = open_picture(image, "data.image", max_megapixels)
         if mask is None:
             known = masks.settled(read_transparency(picture, image), "alpha", soft_mask)
         else:
-            known = read_mask(mask, hole, soft_mask, picture, turn_mask, resize_mask)
-        original = None if truth is None else read_truth(truth, image, picture)
+            shape = open_picture(mask, "data.mask", max_megapixels)
+            known = read_mask(shape, mask, hole, soft_mask, picture, turn_mask, resize_mask)
+        original = None if truth is None else read_truth(truth, image, picture, max_megapixels)
     elif mask is None and truth is None and hole == "black":
         shown = example()
         picture, known, original = shown.picture, shown.mask, shown.truth
@@ -143,9 +155,9 @@ def read_photo(
         picture = without_erased(picture, known, is_mask=mask is None)
     if crop not in ("auto", "none"):
         picture, known, original = crop_to(crop, picture, known, original)
-    photo = Photo(picture, known, original, regions_around(known) if crop == "auto" else (), max_side)
+    photo = Photo(picture, known, original, regions_around(known, max_side) if crop == "auto" else (), max_side)
     if image is not None:
-        warn_of_inversion(whole, "transparent" if mask is None else hole)
+        masks.warn_of_inversion(whole, "transparent" if mask is None else hole)
     return photo
 
 
@@ -161,11 +173,18 @@ def read_transparency(picture: Image.Image, path: str) -> Tensor:
 
 
 def read_mask(
-    path: str, hole: masks.Hole, soft_mask: str, picture: Image.Image, turn: bool | str, resize: bool
+    mask: Image.Image,
+    path: str,
+    hole: masks.Hole,
+    soft_mask: str,
+    picture: Image.Image,
+    turn: bool | str,
+    resize: bool,
 ) -> Tensor:
     """How much of each pixel of the picture is known, from a mask file of its size, or resized to it."""
     name = f"data.mask={path}"
-    mask = turned_as(picture, open_picture(path, "data.mask"), name, turn, resize)
+    tensors.check_numbers(mask, name)
+    mask = turned_as(picture, mask, name, turn, resize)
     if not resize:
         same_size("data.mask", path, mask, picture.size, ", or set data.resize_mask=true")
     known = masks.known_fraction(mask, hole, name)
@@ -200,8 +219,9 @@ def turned_as(
     return other
 
 
-def read_truth(path: str, image: str, picture: Image.Image) -> Image.Image:
-    truth = turned_as(picture, open_picture(path, "data.truth"), f"data.truth={path}")
+def read_truth(path: str, image: str, picture: Image.Image, max_megapixels: float | None) -> Image.Image:
+    truth = turned_as(picture, open_picture(path, "data.truth", max_megapixels), f"data.truth={path}")
+    tensors.check_numbers(truth, f"data.truth={path}")
     same_size("data.truth", path, truth, picture.size)
     theirs, ours = DRAWN[truth.mode], DRAWN[picture.mode]
     if theirs != ours:
@@ -209,17 +229,6 @@ def read_truth(path: str, image: str, picture: Image.Image) -> Image.Image:
             f"data.truth={path} is {theirs} but data.image={image} is {ours}; both must have the same channels"
         )
     return truth
-
-
-def warn_of_inversion(known: Tensor, hole: masks.Hole) -> None:
-    """Speak of a hole of more than half the picture."""
-    if known.mean() >= 0.5:
-        return
-    inverse = {"black": "white", "white": "black", "alpha": "opaque", "opaque": "alpha"}
-    other = inverse.get(hole) if isinstance(hole, str) else None
-    cure = f"data.hole={other}" if other else "another mask" if hole == "transparent" else "another data.hole"
-    share = 100 * (1 - known.mean())
-    log.warning("the hole is %.0f %% of the picture; if that is the known part, give %s", share, cure)
 
 
 def without_erased(picture: Image.Image, known: Tensor, is_mask: bool) -> Image.Image:
@@ -242,9 +251,6 @@ def without_erased(picture: Image.Image, known: Tensor, is_mask: bool) -> Image.
 def crop_to(given: Any, picture: Image.Image, known: Tensor, truth: Image.Image | None) -> Read:
     """The part that `data.crop` gives, which must have a hole and known pixels."""
     part = crop(picture, known, truth, check_crop(given, picture.size))
-    width, height = part[0].size
-    if min(width, height) < SMALLEST:
-        raise UserError(f"data.crop={given} is {width}x{height}, but {SMALLEST} pixels are the least")
     if (part[1] == 1).all():
         raise UserError(f"data.crop={given} has nothing of the hole in it; data.crop=auto lies around it")
     if not part[1].any():
@@ -273,7 +279,9 @@ def check_crop(given: Any, size: tuple[int, int]) -> Box:
 
 def random_pixels(image: str, mask: Callable[[int, int], Tensor]) -> Photo:
     """A whole picture file from which the mask takes pixels away, so that the ground truth is known."""
-    return damage(open_picture(image, "data.image"), mask)
+    picture = open_picture(image, "data.image")
+    tensors.check_numbers(picture, f"data.image={image}")
+    return damage(picture, mask)
 
 
 def example(photograph: str, width: int, height: int, mask: Callable[[int, int], Tensor]) -> Photo:

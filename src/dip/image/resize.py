@@ -28,6 +28,12 @@ def reduce_mask(mask: Tensor, size: tuple[int, int]) -> Tensor:
     return -F.adaptive_max_pool2d(-mask, size)
 
 
+def pad(picture: Tensor, side: int) -> Tensor:
+    """Repeat the last row and column until each has `side` pixels: (1, C, H, W) -> (1, C, H', W')."""
+    height, width = picture.shape[-2:]
+    return F.pad(picture, (0, max(side - width, 0), 0, max(side - height, 0)), mode="replicate")
+
+
 def enlarge(picture: Tensor, size: tuple[int, int]) -> Tensor:
     """(1, C, h, w) -> (1, C, *size), by Lanczos interpolation."""
     height, width = size

@@ -13,6 +13,9 @@ from dip.files import atomic_write
 from dip.image.formats import DRAWN, open_picture
 
 DEEP = ("I;16", "I", "F")  # more than 8 bits
+RARE = 10_000  # one value of so many, or one of fewer, can be mad: farther from the rest than SPANS times their range
+SPANS = 10
+FAR = 1e6  # a finite number for the tensors of mad values
 
 
 def read_tensor(path: str | Path, key: str) -> Tensor:
@@ -26,18 +29,43 @@ def from_pil(picture: Image.Image, levels: tuple[float, float] | None = None) ->
     black, white = levels or full_range(picture)
     pixels = np.array(picture if mode == picture.mode else picture.convert(mode), dtype=np.float32)
     scaled = (pixels.reshape(picture.height, picture.width, -1) - black) / (white - black)
+    if mode == "F":  # in the hole there may be anything
+        scaled = np.nan_to_num(scaled, nan=0.0, posinf=FAR, neginf=-FAR).clip(-FAR, FAR)
     return torch.from_numpy(scaled).permute(2, 0, 1)[None].contiguous()
 
 
 def full_range(picture: Image.Image, known: Tensor | None = None) -> tuple[float, float]:
-    """The values of black and white. known: (1, 1, H, W), above 0 where a pixel counts."""
+    """The values of black and white. known: (1, 1, H, W), above 0 where a pixel counts.
+
+    A value that is far from all others, as that of a broken pixel, is brighter than white or darker than black.
+    """
     if picture.mode not in DEEP:
         return 0.0, 255.0
     # Microscopes fill but a part of their range.
-    values = np.array(picture, dtype=np.float32)
-    values = values if known is None else values[known[0, 0].numpy() > 0]
+    values = np.array(picture, dtype=np.float64)
+    values = values.ravel() if known is None else values[known[0, 0].numpy() > 0]
+    values = values[np.isfinite(values)]
+    if not len(values):
+        return 0.0, 1.0
+    few = len(values) // RARE + 1
+    ordered = np.partition(values, sorted({0, min(few, len(values) - 1), max(len(values) - 1 - few, 0)}))
+    low, high = float(ordered[min(few, len(values) - 1)]), float(ordered[max(len(values) - 1 - few, 0)])
+    reach = SPANS * (high - low)
+    if reach > 0:
+        values = values[(values >= low - reach) & (values <= high + reach)]
     black, white = float(values.min()), float(values.max())
     return (black, white) if black < white else (0.0, white or 1.0)
+
+
+def check_numbers(picture: Image.Image, name: str, known: Tensor | None = None) -> None:
+    """Raise UserError for a pixel that is no number, where it counts: `known` (1, 1, H, W) above 0, or everywhere."""
+    if picture.mode == "F":
+        missing = np.isnan(np.array(picture)) if known is not None else ~np.isfinite(np.array(picture))
+        count = int((missing if known is None else missing & (known[0, 0].numpy() > 0)).sum())
+        if count:
+            where = "" if known is None else " outside the hole"
+            cure = "give a number there" if known is None else "give a number there, or make them part of the hole"
+            raise UserError(f"{name} has {count} pixels{where} that are no numbers (NaN); {cure}")
 
 
 def alpha(picture: Image.Image) -> Tensor | None:

@@ -14,7 +14,7 @@ from dip.prior.sample import Sample, compare
 from dip.repair.plan import Job
 from dip.results.folder import RunFolder
 from dip.results.pictures import save_uncertainty
-from dip.results.result import OutputFile, Result
+from dip.results.result import OutputFile, Result, baseline, can_be_filled
 
 Results = Mapping[str, Result]  # by the name of the job
 
@@ -51,8 +51,13 @@ def measure_whole(job: Job, picture: Any) -> dict[str, Any]:
     photo = job.photo
     if photo.truth is None:
         return {}
-    found = compare(tensors.from_pil(picture.crop(photo.region), photo.levels), Sample(*photo.full))
-    return {"region": list(photo.region), **{key: found[key] for key in ("psnr_hole", "ssim_hole", "psnr_composite")}}
+    sample, keys = Sample(*photo.full), ("psnr_hole", "ssim_hole", "psnr_composite")
+    found = compare(tensors.from_pil(picture.crop(photo.region), photo.levels), sample)
+    measures: dict[str, Any] = {"region": list(photo.region), **{key: found[key] for key in keys}}
+    if can_be_filled(sample.mask):
+        smooth = compare(baseline(photo), sample)
+        measures["baseline"] = {key: smooth[key] for key in keys}
+    return measures
 
 
 def average(job: Job, folder: RunFolder, results: Results, complete: bool, seconds_before: float) -> Result:

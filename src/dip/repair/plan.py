@@ -4,16 +4,18 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch.nn.functional as F
 from omegaconf import DictConfig
 from PIL import Image
 
 from dip.config.build import instantiate_group, measure_hole
 from dip.config.compose import needs_hole_kind
-from dip.image.holes import Box, split_by_depth
+from dip.image.holes import Box, owned, split_by_depth
 from dip.image.photo import Photo
 from dip.image.resize import reduce_mask, reduced_size
 from dip.prior.guide import ColourRuns
+from dip.prior.nets.unet import deepest_for
 
 
 @dataclass(frozen=True)
@@ -55,22 +57,26 @@ def plan(cfg: DictConfig, photo: Photo) -> Job:
 def find_parts(cfg: DictConfig, photo: Photo) -> Iterator[tuple[str, str, Place]]:
     """The name of each part, the kind of its holes, and its place."""
     regions = photo.regions or [photo.whole]
-    for number, box in enumerate(regions, 1):
-        kinds = kinds_of_holes(cfg, photo.cut(box))
+    for number, box in enumerate(regions):
+        kinds = kinds_of_holes(cfg, photo.cut(box), owned(regions, number, photo.picture.size))
         for kind, pixels in kinds.items():
-            name = "_".join([f"region_{number}"] * (len(regions) > 1) + [kind] * (len(kinds) > 1))
+            name = "_".join([f"region_{number + 1}"] * (len(regions) > 1) + [kind] * (len(kinds) > 1))
             yield name, kind, Place(box, pixels)
 
 
-def kinds_of_holes(cfg: DictConfig, part: Photo) -> dict[str, Image.Image]:
-    """The pixels of each kind of hole, by its depth at the size of the work; of one kind where none is measured."""
+def kinds_of_holes(cfg: DictConfig, part: Photo, own: np.ndarray) -> dict[str, Image.Image]:
+    """The `own` pixels, (H, W), of each kind of hole, by its depth at the size of the work; a kind without is left out.
+
+    There is one kind where none is measured.
+    """
     height, width = part.mask.shape[-2:]
     reduced = reduce_mask(part.mask, reduced_size(height, width, part.max_side))
     kinds = split_by_depth(reduced, cfg.large_from) if needs_hole_kind(cfg) else {cfg.hole_kind: reduced < 1}
     found = {}
     for kind, hole in kinds.items():
         full = F.interpolate(hole.float(), size=(height, width), mode="nearest-exact").bool() & (part.mask < 1)
-        found[kind] = Image.fromarray(full[0, 0].numpy())
+        if (pixels := full[0, 0].numpy() & own).any():
+            found[kind] = Image.fromarray(pixels)
     return found
 
 
@@ -115,9 +121,10 @@ def plan_guide(cfg: DictConfig, photo: Photo, runs: ColourRuns) -> Job:
     own.trainer.max_steps = max(round(runs.share * cfg.trainer.max_steps), 1)
     if own.average is not None:
         own.average.decay = runs.decay
+    small = replace(photo, max_side=own.data.max_side)
     if "depth" in own.model:
-        own.model.depth = max(cfg.model.depth - round(math.log2(runs.reduction)), 1)
+        wanted = cfg.model.depth - round(math.log2(runs.reduction))
+        own.model.depth = min(max(wanted, 1), deepest_for(min(small.work.mask.shape[-2:])))
     for name in ("images", "animation", "supervision", "overview"):
         own.callbacks[name] = None
-    small = replace(photo, max_side=own.data.max_side)
     return Job("fill", own, small, plan_members(own, small))

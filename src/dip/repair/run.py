@@ -14,7 +14,7 @@ from torch import Tensor
 from dip.config.build import Experiment, Guide, build, instantiate_group, read_data
 from dip.config.check import check_values
 from dip.config.compose import to_yaml
-from dip.config.resume import same_config
+from dip.config.resume import before_repair, same_config
 from dip.errors import Interrupted, UserError
 from dip.image.holes import hole_depth
 from dip.repair.advice import describe, describe_trust, explain_resource_errors, summary_table, warn_of_uncovered
@@ -38,7 +38,7 @@ def repair(cfg: DictConfig, folder: RunFolder, build: Build = build) -> dict[str
     with explain_resource_errors(cfg, folder):
         folder.check_new()
         check_values(cfg)
-        job = plan(cfg, read_data(cfg))
+        job = plan(cfg, read_data(before_repair(cfg, folder)))
         if folder.resume:
             folder.check_parts({part.name for part in job.children} if job.has_parts else set())
         return run(job, folder, build=build).metrics
@@ -68,7 +68,7 @@ def run_children(job: Job, folder: RunFolder, build: Build) -> Result:
     OutputFile(**job.cfg.output).check(job.photo.picture)
     check_first_run(job, folder, build)
     if job.has_parts:
-        log.info("%d parts, one by one: regions far from each other, or thin and large holes", len(job.children))
+        log.info("%d parts, one by one: regions, pieces of long holes, or thin and large holes", len(job.children))
     done: dict[str, Result] = {}
     guide = None
     with folder.begin(to_yaml(job.cfg)):

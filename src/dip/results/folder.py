@@ -8,7 +8,7 @@ from shlex import quote
 from typing import Any
 
 from dip.errors import UserError
-from dip.files import write_text
+from dip.files import atomic_write, write_json, write_text
 
 OUTPUTS = Path("outputs")
 PARTS = ("region_*", "thin", "large")  # the folders of parts
@@ -51,8 +51,19 @@ class RunFolder:
         """Whether a run has come to its end here; an interrupted or diverged one has not."""
         return self.metrics.get("stopped_by", "interrupt") not in ("interrupt", "diverged")
 
+    @property
+    def replaced(self) -> Path | None:
+        """What was at output.path before this run, if it was a file."""
+        return next(self.path.glob("replaced.*"), None)
+
+    def keep_replaced(self, file: Path) -> None:
+        """Keep a file that the first result of this run is going to replace."""
+        if file.exists() and not any(self.path.glob("inpainted.*")):
+            with atomic_write(self.path / f"replaced{file.suffix}") as copy:
+                copy.write(file.read_bytes())
+
     def write_metrics(self, metrics: dict[str, Any]) -> None:
-        write_text(self.path / "metrics.json", json.dumps(metrics, indent=2) + "\n")
+        write_json(self.path / "metrics.json", metrics)
 
     @contextmanager
     def begin(self, configuration: str) -> Iterator[None]:

@@ -22,6 +22,7 @@ from dip.results.texture import Quilting
 from dip.training.stopping import best_state, rules, stopped_by
 
 log = logging.getLogger(__name__)
+FILLED = 300_000  # pixels of a hole
 LABELS = {"composite": "inpainted", "biharmonic": "biharmonic (baseline)", "before_texture": "before texture"}
 
 
@@ -58,7 +59,12 @@ class OutputFile:
             formats.check_output(picture, self.wanted, self.overwrite)
 
     def write(self, picture: Image.Image, folder: RunFolder) -> Path:
-        """Write the picture into the run's folder and where the user wants it; return the latter if there is one."""
+        """Write the picture into the run's folder and where the user wants it; return the latter if there is one.
+
+        What it replaces there for the first time is kept in the folder: it may be the photograph itself.
+        """
+        if self.wanted is not None and self.overwrite:
+            folder.keep_replaced(self.wanted)
         file = formats.write(picture, folder.path / f"inpainted{formats.lossless_ending(picture)}")
         if self.wanted is None:
             return file
@@ -115,10 +121,26 @@ class ResultWriter:
         found |= measure(full, sample)
         if sample.truth is not None:
             found |= compare(full, sample)
-            for key, name in (("baseline", "biharmonic"), ("before_texture", "before_texture")):
-                if name in pictures:
-                    found[key] = compare_texture(self.photo.enlarge(pictures[name]), sample)
+            found["baseline"] = compare_texture(baseline(self.photo, pictures["biharmonic"]), sample)
+            if "before_texture" in pictures:
+                found["before_texture"] = compare_texture(self.photo.enlarge(pictures["before_texture"]), sample)
         return found
+
+
+def baseline(photo: Photo, reduced: Tensor | None = None) -> Tensor:
+    """Biharmonic inpainting at the region's full size, so that a loss by reduction is seen: (1, C, H, W).
+
+    reduced: the same at the size of the work, which is enlarged where it says as much, and where the hole is too large.
+    """
+    target, mask, _ = photo.full
+    if reduced is not None and not (photo.is_reduced and can_be_filled(mask)):
+        return photo.enlarge(reduced)
+    return biharmonic(target, mask)
+
+
+def can_be_filled(mask: Tensor) -> bool:
+    """Whether biharmonic inpainting of the hole takes seconds, and not minutes and gigabytes."""
+    return int((mask < 1).sum()) <= FILLED
 
 
 @dataclass(eq=False, repr=False)

@@ -7,18 +7,23 @@ from skimage.measure import label
 from torch import Tensor
 
 PLACES = 64  # tried for each copy of a hole
+FEWEST = 50  # pixels, whose error says more of the picture than of the places that chance has found
+ENOUGH, COPIES = 500, 100  # pixels, to which small holes are copied again and again; and how often at most
 
 
-def choose_pixels(mask: Tensor, share: float, seed: int) -> Tensor:
+def choose_pixels(mask: Tensor, share: float, seed: int) -> Tensor | None:
     """Choose about the fraction `share` of the known pixels, at most 0.5: mask (1, 1, H, W) -> the same, boolean.
 
-    Single pixels where single pixels are missing, else copies of the holes, shrunk where they would exceed it.
+    Single pixels where single pixels are missing, else copies of the holes, shrunk where they would exceed it. None
+    where they are fewer than FEWEST.
     """
     known = mask[0, 0].numpy() == 1
     random = np.random.default_rng(seed)  # a generator of its own, so that no other option moves the choice
-    budget = max(1, round(share * known.sum()))
+    budget = round(share * known.sum())
+    if budget < FEWEST:
+        return None
     chosen = choose_single(known, budget, random) if is_scattered(known) else copy_holes(known, budget, random)
-    return torch.from_numpy(chosen)[None, None]
+    return torch.from_numpy(chosen)[None, None] if chosen.sum() >= FEWEST else None
 
 
 def is_scattered(known: np.ndarray) -> bool:
@@ -33,15 +38,18 @@ def choose_single(known: np.ndarray, budget: int, random: np.random.Generator) -
 
 
 def copy_holes(known: np.ndarray, budget: int, random: np.random.Generator) -> np.ndarray:
-    """Copy the holes in random order, until the copies cover `budget` pixels."""
+    """Copy the holes in random order, until the copies cover `budget` pixels; each once, or until there are ENOUGH."""
     chosen = np.zeros_like(known)
     numbered = np.asarray(label(~known, connectivity=2))
     pieces = [numbered[box] == number for number, box in enumerate(ndimage.find_objects(numbered), 1)]
-    for number in random.permutation(len(pieces)):
+    order = [int(number) for number in random.permutation(len(pieces))]
+    tried = 0
+    while tried < len(order) or (chosen.sum() < min(budget, ENOUGH) and tried < COPIES):
         left = budget - chosen.sum()
         if left < budget / 10:  # too small to stand for a hole
             break
-        chosen |= place(shrink(pieces[number], left), known & ~chosen, random)
+        chosen |= place(shrink(pieces[order[tried % len(order)]], left), known & ~chosen, random)
+        tried += 1
     return chosen
 
 

@@ -106,7 +106,8 @@ class Stopping(StatefulCallback):
 class HeldOut(Stopping):
     """Stops by the PSNR, in dB, of known pixels that the loss does not see and that lie as the hole does.
 
-    At the end the run restores its best state and trains on all known pixels for `refit_share` of `max_steps`.
+    At the end the run restores its best state and trains on all known pixels for `refit_share` of `max_steps`. Of a
+    picture with a handful of pixels to hold out none are, and it does all its steps.
     """
 
     name = "held_out"
@@ -120,7 +121,7 @@ class HeldOut(Stopping):
     refit_from: int | None = field(default=None, init=False)
     biharmonic: float = field(default=math.nan, init=False)  # the score of biharmonic inpainting on the same pixels
 
-    def hold_out(self, mask: Tensor) -> Tensor:
+    def hold_out(self, mask: Tensor) -> Tensor | None:
         return choose_pixels(mask, self.share, self.seed)
 
     def score(self, picture: Tensor, batch: Sample) -> float | None:

@@ -140,13 +140,17 @@ class UNet(nn.Module):
         return level(*inputs)
 
     def check_size(self, height: int, width: int) -> None:
-        side = min(height, width)
-        if side <= 2 ** (self.depth - 1):
-            deepest = (side - 1).bit_length()
+        deepest = deepest_for(min(height, width))
+        if self.depth > deepest:
             raise UserError(
                 f"a picture of {width}x{height} is too small for model.depth={self.depth}, which needs more than "
-                f"{2 ** (self.depth - 1)} pixels a side; set model.depth={max(deepest, 1)} or less"
+                f"{2 ** (self.depth - 1)} pixels a side; set model.depth={deepest} or less"
             )
+
+
+def deepest_for(side: int) -> int:
+    """The greatest depth of a U-Net for a picture whose shorter side has so many pixels."""
+    return max((side - 1).bit_length(), 1)
 
 
 def spread_2x2_to_3x3() -> Tensor:
