@@ -37,6 +37,7 @@ TINY = [
     "trainer.max_steps=3",
     "trainer.accelerator=cpu",
     "trainer.precision=32-true",
+    "refine=none",
 ]
 
 # As many processes as cores run tests, and the commands that tests start are as small.

@@ -102,7 +102,7 @@ def uncertainty(folder: Path, sample: Sample) -> float | None:
     """The rank correlation of uncertainty.png and the error before texture; None where there is no such file."""
     if not (folder / "uncertainty.png").exists():
         return None
-    names = [name for name in ("before_texture.png", "output.png") if (folder / name).exists()]
+    names = [name for name in ("before_refine.png", "before_texture.png", "output.png") if (folder / name).exists()]
     deviation, output = (tensors.read_tensor(folder / name, "result") for name in ("uncertainty.png", names[0]))
     return rank_correlation(deviation, output, sample)
 
@@ -307,8 +307,8 @@ def repair_whole(
 
 
 def stop(metrics: dict[str, Any]) -> float:
-    """The PSNR of the state that the rule has chosen, in dB, before texture, which no PSNR rewards."""
-    return metrics.get("before_texture", metrics)["psnr_hole"]
+    """The PSNR of the state that the rule has chosen, in dB, before anything is done to its hole."""
+    return metrics.get("before_refine", metrics.get("before_texture", metrics))["psnr_hole"]
 
 
 def observe(experiment: Experiment, observer: Callback) -> None:

@@ -114,7 +114,7 @@ def build_prior(cfg: DictConfig, sample: Sample, guide: Guide | None) -> DeepIma
 
 def build_writer(cfg: DictConfig, photo: Photo, folder: RunFolder) -> ResultWriter:
     texture = instantiate_group(cfg, "texture", target=photo.work.target, mask=photo.work.mask)
-    return ResultWriter(photo, folder, OutputFile(**cfg.output), texture)
+    return ResultWriter(photo, folder, OutputFile(**cfg.output), instantiate_group(cfg, "refine"), texture)
 
 
 def build_callbacks(cfg: DictConfig, stopping: pl.Callback | None, **ready: Any) -> list[pl.Callback]:

@@ -150,15 +150,13 @@ def read_photo(
         picture, known, original = shown.picture, shown.mask, shown.truth
     else:
         raise UserError("data.mask, data.truth or data.hole is given without a picture; give data.image=PATH as well")
-    known = whole = masks.grow_hole(known, grow_hole)
+    known = masks.grow_hole(known, grow_hole)
     if image is not None:
         picture = without_erased(picture, known, is_mask=mask is None)
+        masks.warn_of_inversion(known, "transparent" if mask is None else hole)
     if crop not in ("auto", "none"):
         picture, known, original = crop_to(crop, picture, known, original)
-    photo = Photo(picture, known, original, regions_around(known, max_side) if crop == "auto" else (), max_side)
-    if image is not None:
-        masks.warn_of_inversion(whole, "transparent" if mask is None else hole)
-    return photo
+    return Photo(picture, known, original, regions_around(known, max_side) if crop == "auto" else (), max_side)
 
 
 def read_transparency(picture: Image.Image, path: str) -> Tensor:

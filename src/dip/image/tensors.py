@@ -28,7 +28,8 @@ def from_pil(picture: Image.Image, levels: tuple[float, float] | None = None) ->
     mode = DRAWN[picture.mode]
     black, white = levels or full_range(picture)
     pixels = np.array(picture if mode == picture.mode else picture.convert(mode), dtype=np.float32)
-    scaled = (pixels.reshape(picture.height, picture.width, -1) - black) / (white - black)
+    with np.errstate(invalid="ignore", over="ignore"):
+        scaled = (pixels.reshape(picture.height, picture.width, -1) - black) / (white - black)
     if mode == "F":  # in the hole there may be anything
         scaled = np.nan_to_num(scaled, nan=0.0, posinf=FAR, neginf=-FAR).clip(-FAR, FAR)
     return torch.from_numpy(scaled).permute(2, 0, 1)[None].contiguous()
@@ -42,7 +43,8 @@ def full_range(picture: Image.Image, known: Tensor | None = None) -> tuple[float
     if picture.mode not in DEEP:
         return 0.0, 255.0
     # Microscopes fill but a part of their range.
-    values = np.array(picture, dtype=np.float64)
+    with np.errstate(invalid="ignore"):  # of a NaN that signals
+        values = np.array(picture, dtype=np.float64)
     values = values.ravel() if known is None else values[known[0, 0].numpy() > 0]
     values = values[np.isfinite(values)]
     if not len(values):

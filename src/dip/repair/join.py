@@ -12,6 +12,7 @@ from dip.image import tensors
 from dip.prior.averages import deviation
 from dip.prior.sample import Sample, compare
 from dip.repair.plan import Job
+from dip.results.experts import Evidence
 from dip.results.folder import RunFolder
 from dip.results.pictures import save_uncertainty
 from dip.results.result import OutputFile, Result, baseline, can_be_filled
@@ -61,7 +62,7 @@ def measure_whole(job: Job, picture: Any) -> dict[str, Any]:
 
 
 def average(job: Job, folder: RunFolder, results: Results, complete: bool, seconds_before: float) -> Result:
-    """The mean of the outputs, with the texture that a hole gets."""
+    """The mean of the outputs, with what is done to the hole of a result."""
     drawn = [result for result in results.values() if result.outputs is not None]
     if not drawn:
         return Result({}, None)
@@ -70,7 +71,10 @@ def average(job: Job, folder: RunFolder, results: Results, complete: bool, secon
     save_uncertainty(deviation_of_all(outputs, deviations), folder.path)
     members = {name: result.metrics for name, result in results.items() if result.metrics}
     run = summary(members, complete, seconds_before)
-    result = build_writer(job.cfg, job.photo, folder).write(outputs.mean(dim=0, keepdim=True), run)
+    judged = [result.evidence for result in drawn if result.evidence is not None]
+    pictures = torch.cat([evidence.picture for evidence in judged]) if judged else None
+    evidence = None if pictures is None else Evidence(pictures.mean(dim=0, keepdim=True), judged[0].held_out)
+    result = build_writer(job.cfg, job.photo, folder).write(outputs.mean(dim=0, keepdim=True), run, evidence)
     return result._replace(outputs=outputs)
 
 

@@ -103,7 +103,7 @@ def plan_members(cfg: DictConfig, photo: Photo) -> tuple[Job, ...]:
 
 def plan_member(cfg: DictConfig, photo: Photo, number: int) -> Job:
     own = cfg.copy()
-    own.members, own.output.path, own.texture = 1, None, None
+    own.members, own.output.path, own.refine, own.texture = 1, None, None, None
     own.seed = (cfg.seed * cfg.members + number) % 2**32  # no other seed has any of these
     return Job(f"member_{number + 1}", own, photo, is_member=True)
 
@@ -116,7 +116,8 @@ def plan_guide(cfg: DictConfig, photo: Photo, runs: ColourRuns) -> Job:
     """
     own = cfg.copy()
     own.members *= runs.members
-    own.fill, own.texture, own.stopping, own.resume, own.output.path = None, None, None, None, None
+    own.fill, own.refine, own.texture, own.stopping = None, None, None, None
+    own.resume, own.output.path = None, None
     own.data.max_side = runs.max_side(photo.work.mask)
     own.trainer.max_steps = max(round(runs.share * cfg.trainer.max_steps), 1)
     if own.average is not None:

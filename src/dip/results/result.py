@@ -16,14 +16,17 @@ from dip.image import formats, tensors
 from dip.image.metrics import biharmonic, texture_distance
 from dip.image.photo import Photo
 from dip.prior.sample import Sample, compare, compare_texture, measure
+from dip.results.experts import Evidence, mix
 from dip.results.folder import RunFolder
+from dip.results.group_sparse import GroupSparse
 from dip.results.pictures import side_by_side
 from dip.results.texture import Quilting
 from dip.training.stopping import best_state, rules, stopped_by
 
 log = logging.getLogger(__name__)
 FILLED = 300_000  # pixels of a hole
-LABELS = {"composite": "inpainted", "biharmonic": "biharmonic (baseline)", "before_texture": "before texture"}
+LABELS = {"composite": "inpainted", "biharmonic": "biharmonic (baseline)"}
+LABELS |= {"before_refine": "before refinement", "before_texture": "before texture"}
 
 
 class Result(NamedTuple):
@@ -31,6 +34,7 @@ class Result(NamedTuple):
     picture: Image.Image | None  # the whole photograph, repaired
     outputs: Tensor | None = None  # (N, C, h, w), the raw output of each ensemble member
     deviations: Tensor | None = None  # (N, 1, h, w), the standard deviation of each
+    evidence: Evidence | None = None  # what the held-out pixels judge
     file: Path | None = None  # where the picture is
 
 
@@ -39,7 +43,9 @@ def load_result(folder: RunFolder) -> Result:
     raw = torch.load(folder.raw_output, weights_only=True) if folder.raw_output.exists() else {}
     file = next(folder.path.glob("inpainted.*"), None)
     picture = None if file is None else formats.open_picture(file, "resume")
-    return Result(folder.metrics, picture, raw.get("output"), raw.get("deviation"), file)
+    judged = raw.get("evidence")
+    evidence = None if judged is None else Evidence(*judged)
+    return Result(folder.metrics, picture, raw.get("output"), raw.get("deviation"), evidence, file)
 
 
 @dataclass(frozen=True)
@@ -81,18 +87,22 @@ class ResultWriter:
     photo: Photo
     folder: RunFolder
     output_file: OutputFile
+    refine: GroupSparse | None  # draws a thin hole in the output anew
     texture: Quilting | None  # gives a large hole in the output its details
 
-    def write(self, output: Tensor, run: dict[str, Any]) -> Result:
+    def write(self, output: Tensor, run: dict[str, Any], evidence: Evidence | None = None) -> Result:
         """output: (1, C, h, w), at the size of the work; run: what is known of how it was reached."""
-        smooth, started = None, time.monotonic()
+        before, started = {}, time.monotonic()
+        if self.refine is not None and self.refine.rounds > 0:
+            before["before_refine"] = output
+            output, run["refine"] = mix(self.refine, output, Sample(*self.photo.work), evidence)
         if self.texture is not None and self.texture.holes:
             count = len(self.texture.holes)
             said = "1 hole lies" if count == 1 else f"{count} holes lie"
             log.info("%s in an even texture and gets its details; before_texture.png is without them.", said)
-            smooth, output = output, self.texture(output)
-            run = {**run, "seconds": round(run["seconds"] + time.monotonic() - started, 2)}
-        pictures, full = self.pictures(output, smooth), self.photo.enlarge(output)
+            before["before_texture"], output = output, self.texture(output)
+        run["seconds"] = round(run["seconds"] + time.monotonic() - started, 2)
+        pictures, full = self.pictures(output, before), self.photo.enlarge(output)
         picture = self.photo.paste(full)
         file = self.output_file.write(picture, self.folder)
         metrics = {**run, "region": list(self.photo.region), "drawn_at": list(reversed(output.shape[-2:]))}
@@ -104,12 +114,10 @@ class ResultWriter:
         self.folder.write_metrics(metrics)
         return Result(metrics, picture, file=file)
 
-    def pictures(self, output: Tensor, smooth: Tensor | None) -> dict[str, Tensor]:
-        """The pictures beside the result, at the size of the work; smooth: the output before it got any texture."""
+    def pictures(self, output: Tensor, before: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The pictures beside the result, at the size of the work; before: earlier outputs."""
         sample = Sample(*self.photo.work)
-        found = {"masked": sample.target, "output": output, "composite": sample.composite(output)}
-        if smooth is not None:
-            found["before_texture"] = smooth
+        found = {"masked": sample.target, "output": output, "composite": sample.composite(output), **before}
         if sample.truth is not None:
             found |= {"biharmonic": biharmonic(sample.target, sample.mask), "truth": sample.truth}
         return found
@@ -122,8 +130,8 @@ class ResultWriter:
         if sample.truth is not None:
             found |= compare(full, sample)
             found["baseline"] = compare_texture(baseline(self.photo, pictures["biharmonic"]), sample)
-            if "before_texture" in pictures:
-                found["before_texture"] = compare_texture(self.photo.enlarge(pictures["before_texture"]), sample)
+            for name in pictures.keys() & {"before_refine", "before_texture"}:
+                found[name] = compare_texture(self.photo.enlarge(pictures[name]), sample)
         return found
 
 
@@ -163,9 +171,10 @@ class Results(Callback):
         with best_state(trainer, pl_module), trainer.precision_plugin.forward_context():
             output, deviation = pl_module.predict().float().cpu(), pl_module.deviation()
         deviation = None if deviation is None else deviation.cpu()
+        evidence = evidence_of(trainer, output)
         if self.keep_raw:
             with atomic_write(self.writer.folder.raw_output) as file:
-                torch.save({"output": output, "deviation": deviation}, file)
+                torch.save({"output": output, "deviation": deviation, "evidence": evidence and tuple(evidence)}, file)
         run: dict[str, Any] = {
             "steps": trainer.global_step,
             "seconds": round(seconds, 2),
@@ -174,13 +183,24 @@ class Results(Callback):
         }
         for rule in rules(trainer):
             run |= rule.metrics()
-        result = self.writer.write(output, run)
+        result = self.writer.write(output, run, evidence)
         # An ensemble needs no more of its members, whose pictures may be large.
         picture = None if self.keep_raw else result.picture
-        self.result = result._replace(picture=picture, outputs=output, deviations=deviation)
+        self.result = result._replace(picture=picture, outputs=output, deviations=deviation, evidence=evidence)
 
     def state_dict(self) -> dict[str, Any]:
         return {"seconds": time.monotonic() - self.started}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.seconds_before = state_dict["seconds"]
+
+
+def evidence_of(trainer: Any, output: Tensor) -> Evidence | None:
+    """What the held-out pixels of a run judge: the result before they were given back, or at the end."""
+    sample: Sample = trainer.datamodule.sample
+    for rule in rules(trainer):
+        held_out = rule.hold_out(sample.mask)
+        if held_out is not None:
+            before = getattr(rule, "before_refit", None)
+            return Evidence(output if before is None else before.float().cpu(), held_out)
+    return None

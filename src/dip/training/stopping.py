@@ -112,13 +112,14 @@ class HeldOut(Stopping):
 
     name = "held_out"
     tag = "psnr_held_out"
-    saved = (*Stopping.saved, "refit_from", "biharmonic")
+    saved = (*Stopping.saved, "refit_from", "before_refit", "biharmonic")
 
     share: Annotated[float, Gt(0), Le(0.5)]  # of the known pixels that is held out
     seed: Annotated[int, Ge(0)]  # for their places
     refit_share: Annotated[float, Ge(0), Lt(1)]
     refit_steps: int = field(default=0, init=False)  # known once training starts
     refit_from: int | None = field(default=None, init=False)
+    before_refit: Tensor | None = field(default=None, init=False)  # the result then: (1, C, H, W)
     biharmonic: float = field(default=math.nan, init=False)  # the score of biharmonic inpainting on the same pixels
 
     def hold_out(self, mask: Tensor) -> Tensor | None:
@@ -154,6 +155,8 @@ class HeldOut(Stopping):
         if self.best is not None:
             pl_module.load_state_dict(self.best)
         self.best = None  # from now on the last state is the best
+        with trainer.precision_plugin.forward_context():
+            self.before_refit = pl_module.predict()
         trainer.datamodule.hold_out(None)
 
     def metrics(self) -> dict[str, Any]:

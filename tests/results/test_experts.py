@@ -1,0 +1,63 @@
+import pytest
+import torch
+
+from dip.image.metrics import psnr
+from dip.prior.sample import Sample
+from dip.results.experts import Evidence, blend, mix, weigh
+
+
+@pytest.fixture
+def sample():
+    truth = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    mask = torch.ones(1, 1, 32, 32)
+    mask[..., 4:8, 4:20] = 0
+    return Sample(truth * mask, mask, truth)
+
+
+@pytest.fixture
+def held_out():
+    region = torch.zeros(1, 1, 32, 32, dtype=torch.bool)
+    region[..., 20:28, 4:20] = True
+    return region
+
+
+def off(truth, amount, seed):
+    return truth + amount * torch.randn(truth.shape, generator=torch.Generator().manual_seed(seed))
+
+
+def test_the_mixture_is_at_least_as_good_as_each_method_where_it_was_chosen(sample, held_out):
+    drawn = {name: off(sample.truth, amount, seed) for seed, (name, amount) in enumerate([("a", 0.1), ("b", 0.2)])}
+    drawn["c"] = torch.zeros_like(sample.truth)
+    weights = weigh(drawn, sample.truth, held_out)
+    assert weights.keys() == {"a", "b"}
+    assert sum(weights.values()) == pytest.approx(1, abs=1e-3)
+    assert weights["a"] == pytest.approx(0.8, abs=0.05)  # by the inverse of their variances
+    error = psnr(blend(weights, drawn), sample.truth, held_out)
+    assert error > max(psnr(picture, sample.truth, held_out) for picture in drawn.values())
+
+
+def test_the_held_out_pixels_decide_whether_the_step_is_taken(sample, held_out):
+    def spoil(picture, target, mask):
+        yield torch.zeros_like(picture)
+
+    def mend(picture, target, mask):
+        assert not target[(mask == 0).expand_as(target)].any()
+        yield sample.truth
+
+    output = off(sample.truth, 0.05, 1)
+    for step, chosen in ((spoil, "network"), (mend, "network_step")):
+        found, said = mix(step, output, sample, Evidence(output, held_out))
+        assert max(said["weights"], key=said["weights"].get).startswith(chosen)
+        scores = said["psnr_held_out"]
+        assert scores["mixed"] >= scores["network"] - 0.01
+        assert torch.equal(found * sample.mask, output * sample.mask)
+    assert psnr(found, sample.truth, sample.mask == 0) > 40
+
+
+def test_without_held_out_pixels_the_step_is_taken(sample):
+    def mend(picture, target, mask):
+        yield sample.truth
+
+    found, said = mix(mend, torch.zeros_like(sample.target), sample, None)
+    assert said == {"weights": {"network_step": 1.0}}
+    assert torch.equal(found[..., 4:8, 4:20], sample.truth[..., 4:8, 4:20])

@@ -1,0 +1,79 @@
+from itertools import pairwise
+
+import pytest
+import torch
+
+from dip.image.metrics import biharmonic, psnr
+from dip.results import group_sparse
+from dip.results.group_sparse import GroupSparse
+
+OPTIONS = {"patch": 8, "stride": 4, "radius": 8, "similar": 8, "rounds": 6, "rounds_per_search": 3}
+OPTIONS |= {"first_threshold": 0.3, "last_threshold": 0.02}
+
+
+@pytest.fixture
+def mask():
+    return (torch.rand(1, 1, 48, 40, generator=torch.Generator().manual_seed(0)) < 0.6).float()
+
+
+def pattern(channels: int = 3) -> torch.Tensor:
+    """Dots that repeat every 6 pixels, in slightly different colours."""
+    y, x = torch.meshgrid(torch.arange(48), torch.arange(40), indexing="ij")
+    dots = ((x % 6 < 3) ^ (y % 6 < 3)).float()
+    return torch.stack([0.2 + (0.3 + 0.1 * channel) * dots for channel in range(channels)])[None]
+
+
+def last(step: GroupSparse, picture, target, mask):
+    *_, found = step(picture, target, mask)
+    return found
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_what_repeats_is_found_where_it_is_missing(mask, channels):
+    truth = pattern(channels)
+    smooth = biharmonic(truth * mask, mask)
+    found = last(GroupSparse(**OPTIONS), smooth, truth * mask, mask)
+    assert psnr(found, truth, mask == 0) > psnr(smooth, truth, mask == 0) + 6
+
+
+def test_known_pixels_stay_exact_and_nothing_under_the_hole_is_read(mask):
+    truth, step = pattern(), GroupSparse(**OPTIONS)
+    rounds = list(step(torch.rand_like(truth), truth * mask, mask))
+    assert len(rounds) == 6
+    assert all(torch.equal(found * mask, truth * mask) for found in rounds)
+    assert not any(torch.equal(*pair) for pair in pairwise(rounds))
+    torch.manual_seed(0)
+    start = torch.rand_like(truth)
+    assert torch.equal(last(step, start, truth, mask), last(step, start * (1 - mask), truth * mask, mask))
+
+
+def test_a_picture_of_noise_is_not_made_worse(mask):
+    truth = torch.rand(1, 1, 48, 40, generator=torch.Generator().manual_seed(1))
+    smooth = biharmonic(truth * mask, mask)
+    found = last(GroupSparse(**OPTIONS), smooth, truth * mask, mask)
+    assert psnr(found, truth, mask == 0) > psnr(smooth, truth, mask == 0)
+
+
+def test_strips_do_not_change_the_result(mask, monkeypatch):
+    truth = pattern()
+    whole = last(GroupSparse(**OPTIONS), truth * mask, truth * mask, mask)
+    monkeypatch.setattr(group_sparse, "STRIP", 5)
+    torch.testing.assert_close(last(GroupSparse(**OPTIONS), truth * mask, truth * mask, mask), whole)
+
+
+@pytest.mark.parametrize("size", [(8, 8), (8, 40), (9, 11)])
+def test_small_pictures_have_few_patches_and_are_drawn_all_the_same(size):
+    target = torch.rand(1, 3, *size)
+    mask = torch.ones(1, 1, *size)
+    mask[..., 3:5, 3:5] = 0
+    found = last(GroupSparse(**OPTIONS), target * mask, target * mask, mask)
+    assert found.isfinite().all()
+    assert torch.equal(found * mask, target * mask)
+
+
+def test_only_what_is_near_the_hole_is_worked_on():
+    hole = torch.zeros(1, 1, 48, 40, dtype=torch.bool)
+    hole[..., 20, 20] = True
+    corners = GroupSparse(**OPTIONS).corners(hole)
+    assert 0 < len(corners) <= 4
+    assert ((corners > 20 - 8) & (corners <= 20)).all()
