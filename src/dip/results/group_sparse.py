@@ -36,29 +36,32 @@ class GroupSparse:
 
     def __call__(self, picture: Tensor, target: Tensor, mask: Tensor) -> Iterator[Tensor]:
         """The picture (1, C, H, W) after each round; mask: (1, 1, H, W), 1 = known, and its target (1, C, H, W)."""
+        height, width = picture.shape[-2:]
+        picture, target, mask = (self.fitted(each) for each in (picture, target, mask))
         known = mask == 1
         picture = torch.where(known, target, picture)
-        corners = self.corners(~known)
+        touches = F.max_pool2d((~known).float(), self.patch, self.stride)[0, 0] == 1
         members = None
         for number in range(self.rounds):
             if members is None or number % self.rounds_per_search == 0:
-                members = self.search(picture, corners)
+                members = self.search(picture, touches)
             falling = number / max(self.rounds - 1, 1)
             threshold = self.first_threshold * (self.last_threshold / self.first_threshold) ** falling
-            picture = torch.where(known, target, self.shrink(picture, corners, members, threshold))
-            yield picture
+            picture = torch.where(known, target, self.shrink(picture, touches, members, threshold))
+            yield picture[..., :height, :width]
 
-    def corners(self, hole: Tensor) -> Tensor:
-        """Rows and columns of the patches that touch the hole, on a grid of `stride`: (groups, 2), row by row."""
-        touches = F.max_pool2d(hole.float(), self.patch, stride=1)[0, 0] == 1
-        on_grid = torch.zeros_like(touches)
-        rows, columns = ([*range(0, side - 1, self.stride), side - 1] for side in touches.shape)
-        on_grid[torch.tensor(rows)[:, None], torch.tensor(columns)] = True
-        return (touches & on_grid).nonzero()
+    def fitted(self, picture: Tensor) -> Tensor:
+        """The picture with as many more rows and columns as its grid of patches covers."""
+        down, right = (-(side - self.patch) % self.stride for side in picture.shape[-2:])
+        return F.pad(picture, (0, right, 0, down), mode="replicate")
 
-    def search(self, picture: Tensor, corners: Tensor) -> Tensor:
-        """The `similar` patches most like each group's first: (groups, similar), numbered along the rows."""
+    def search(self, picture: Tensor, touches: Tensor) -> Tensor:
+        """The `similar` patches most like each group's first: (groups, similar), numbered along the rows.
+
+        touches: which patches of the grid are a group's first, those that touch the hole.
+        """
         height, width = (side - self.patch + 1 for side in picture.shape[-2:])
+        corners = self.stride * touches.nonzero()
         reach = range(-self.radius, self.radius + 1)
         shifts = torch.tensor([(down, right) for down in reach for right in reach], device=picture.device)
         distances = torch.full((len(shifts), len(corners)), torch.inf, device=picture.device)
@@ -66,8 +69,8 @@ class GroupSparse:
             moved = corners + shifts[number]
             inside = ((moved >= 0) & (moved < moved.new_tensor([height, width]))).all(dim=1)
             difference = (picture - picture.roll((-down, -right), (2, 3))).square().sum(dim=1, keepdim=True)
-            likeness = F.avg_pool2d(difference, self.patch, stride=1)[0, 0]
-            distances[number] = likeness[corners[:, 0], corners[:, 1]].where(inside, torch.inf)
+            likeness = F.avg_pool2d(difference, self.patch, self.stride)[0, 0]
+            distances[number] = likeness[touches].where(inside, torch.inf)
         found = distances.topk(self.similar, dim=0, largest=False)
         moves = (
             shifts[found.indices] * found.values.isfinite()[..., None]
@@ -75,13 +78,13 @@ class GroupSparse:
         places = corners + moves
         return (places[..., 0] * width + places[..., 1]).T.contiguous()
 
-    def shrink(self, picture: Tensor, corners: Tensor, members: Tensor, threshold: float) -> Tensor:
+    def shrink(self, picture: Tensor, touches: Tensor, members: Tensor, threshold: float) -> Tensor:
         """The mean of all patches whose groups have kept their large coefficients; elsewhere the picture."""
         height, width = picture.shape[-2:]
         total, count = torch.zeros_like(picture), torch.zeros_like(picture[:, :1])
-        reach = self.radius + self.patch
+        reach, tops = self.radius + self.patch, self.stride * touches.nonzero()[:, 0]
         for top in range(0, height, STRIP):
-            mine = (corners[:, 0] >= top) & (corners[:, 0] < top + STRIP)
+            mine = (tops >= top) & (tops < top + STRIP)
             if not mine.any():
                 continue
             rows = slice(max(top - self.radius, 0), min(top + STRIP + reach, height))
@@ -104,8 +107,9 @@ class GroupSparse:
         places = members.flatten()
         total = torch.zeros_like(patches).index_add_(0, places, shrunk.flatten(0, 1))
         count = torch.bincount(places, minlength=len(patches)).to(picture.dtype)
-        counted = count.expand(self.patch**2, -1)
-        return F.fold(total.T[None], size, self.patch), F.fold(counted[None].contiguous(), size, self.patch)
+        margin, rows = self.patch - 1, size[0] - self.patch + 1
+        spread = F.pad(count.view(1, 1, rows, -1), (margin, margin, margin, margin))
+        return F.fold(total.T[None], size, self.patch), F.avg_pool2d(spread, self.patch, 1) * self.patch**2
 
     def within(self, channels: int, like: Tensor) -> Tensor:
         """The transform of a patch over its channels, rows and columns: (C * patch * patch, the same)."""
