@@ -212,8 +212,8 @@ ELSEWHERE = {
     "logger.name",
     "logger.version",
 }
-# image/test_photo, _masks; repair/test_run; training, results; test_compose
-VISIBLE = ("data.", "output.", "callbacks.", "stopping.", "by_hole.")
+# image/test_photo, _masks; repair/test_run; training, results; test_compose; results/test_group_sparse
+VISIBLE = ("data.", "output.", "callbacks.", "stopping.", "by_hole.", "refine")
 STEP = (
     "model",
     "input",

@@ -42,6 +42,7 @@ def run_sweep(folder: Path) -> None:
     mask.save(folder / "mask.png")
     data = ["data.image=picture.png", "data.mask=mask.png", "data.truth=picture.png"]
     tiny = ["model.widths=[4,6]", "trainer.max_steps=20", "trainer.accelerator=cpu", "trainer.precision=32-true"]
+    tiny.append("refine.rounds=2")
     swept = ["model.depth=1,2,9", "model.decoder_kernel=3,5"]
     command = [sys.executable, REPOSITORY / "train.py", "-m", *data, *tiny, *swept, "hydra.sweep.dir=sweep"]
     result = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)

@@ -131,8 +131,8 @@ def check_contents(picture: Image.Image, known: Tensor, hole: Hole, name: str, s
 
 
 def warn_of_inversion(known: Tensor, hole: Hole) -> None:
-    """Speak of a hole of more than half the picture."""
-    if known.mean() >= 0.5:
+    """Speak of a hole of more than half the picture; one of all of it is refused."""
+    if known.mean() >= 0.5 or not known.any():
         return
     inverse = {"black": "white", "white": "black", "alpha": "opaque", "opaque": "alpha"}
     other = inverse.get(hole) if isinstance(hole, str) else None

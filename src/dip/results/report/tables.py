@@ -73,8 +73,8 @@ def read_run(folder: Path, root: Path) -> Run:
         metrics = flat(load(folder / "metrics.json", json.loads))
     except UserError as error:
         return Run(folder, name, {}, {}, str(error))
-    # An ensemble counts as a whole; the members' metrics are in their own folders.
-    own = {key: value for key, value in metrics.items() if not key.startswith("members.")}
+    # An ensemble counts as a whole; the members' metrics are in their own folders. What a refinement chose is a tree.
+    own = {key: value for key, value in metrics.items() if not key.startswith(("members.", "refine."))}
     scalars = {key: value for key, value in own.items() if isinstance(value, int | float | str)}
     return Run(folder, name, config, scalars, "" if scalars else last_line(folder / "train.log"))
 
