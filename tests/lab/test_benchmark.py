@@ -44,6 +44,7 @@ def test_the_published_network_is_the_unet_written_plainly(script):
     torch.testing.assert_close(ours(picture), plain(picture), rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_all_three_are_timed_in_turns(benchmark, ours):
     printed, figures = benchmark("--size", "64x128", "--steps", "2", "--repeats", "3", *ours)
     assert {variant: len(blocks) for variant, blocks in figures["milliseconds"].items()} == {

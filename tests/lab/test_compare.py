@@ -46,6 +46,7 @@ def compare(tmp_path):
     return run
 
 
+@pytest.mark.slow
 def test_two_states_of_the_code_are_run_and_compared(compare, tiny):
     result = compare("before", "after", "--repeats", "1", *tiny, *EXAMPLE)
     assert result.returncode == 0, result.stderr

@@ -111,6 +111,7 @@ def count(tmp_path, photograph, mask):
     return run
 
 
+@pytest.mark.slow
 def test_each_seed_is_run_once_and_reported(count, tiny, tmp_path):
     small = ["--steps", "250", *(key for key in tiny if not key.startswith("trainer.max_steps"))]
     first = count("--seeds", "1", *small)

@@ -1,5 +1,7 @@
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from dip.image.metrics import psnr
 from dip.prior.sample import Sample
@@ -61,3 +63,16 @@ def test_without_held_out_pixels_the_step_is_taken(sample):
     found, said = mix(mend, torch.zeros_like(sample.target), sample, None)
     assert said == {"weights": {"network_step": 1.0}}
     assert torch.equal(found[..., 4:8, 4:20], sample.truth[..., 4:8, 4:20])
+
+
+@pytest.mark.parametrize(("hole", "refined"), [(20, False), (30, True)])
+def test_a_thin_hole_of_some_size_is_refined_and_a_speck_is_not(config, run, tmp_path, mask, hole, refined):
+    pixels = np.full((32, 40), 255, dtype=np.uint8)
+    pixels[1 : 1 + hole, 2::2] = 0
+    Image.fromarray(pixels).save(mask)
+    quick = ["refine=group_sparse", "refine.rounds=2", "hole_kind=thin", "trainer.max_steps=4"]
+    metrics = run(config(*quick), tmp_path / "run")
+    assert ("refine" in metrics) == ("before_refine" in metrics) == refined
+    assert (tmp_path / "run" / "before_refine.png").exists() == refined
+    if refined:
+        assert sum(metrics["refine"]["weights"].values()) == pytest.approx(1, abs=1e-3)
