@@ -211,13 +211,14 @@ def load_outputs(job: Job, folder: RunFolder) -> Tensor:
 def only_warnings() -> Iterator[None]:
     """Silence what the package logs below a warning, but for which run it is at."""
     logger = logging.getLogger("dip")
-    before = logger.level
+    before, own = logger.level, members_log.level
     members_log.setLevel(members_log.getEffectiveLevel())
     logger.setLevel(logging.WARNING)
     try:
         yield
     finally:
         logger.setLevel(before)
+        members_log.setLevel(own)
 
 
 def interrupted(interrupt: KeyboardInterrupt, said: str, cfg: DictConfig, folder: RunFolder) -> Interrupted:
