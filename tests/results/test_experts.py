@@ -5,7 +5,8 @@ from PIL import Image
 
 from dip.image.metrics import psnr
 from dip.prior.sample import Sample
-from dip.results.experts import Evidence, blend, mix, weigh
+from dip.results.experts import blend, mix, weigh
+from dip.training.holdout import Evidence
 
 
 @pytest.fixture

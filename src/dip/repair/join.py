@@ -12,10 +12,10 @@ from dip.image import tensors
 from dip.prior.averages import deviation
 from dip.prior.sample import Sample, compare
 from dip.repair.plan import Job
-from dip.results.experts import Evidence
 from dip.results.folder import RunFolder
 from dip.results.pictures import save_uncertainty
 from dip.results.result import OutputFile, Result, baseline, can_be_filled
+from dip.training.holdout import Evidence
 
 Results = Mapping[str, Result]  # by the name of the job
 
@@ -72,8 +72,10 @@ def average(job: Job, folder: RunFolder, results: Results, complete: bool, secon
     members = {name: result.metrics for name, result in results.items() if result.metrics}
     run = summary(members, complete, seconds_before)
     judged = [result.evidence for result in drawn if result.evidence is not None]
-    pictures = torch.cat([evidence.picture for evidence in judged]) if judged else None
-    evidence = None if pictures is None else Evidence(pictures.mean(dim=0, keepdim=True), judged[0].held_out)
+    evidence = None
+    if judged:
+        pictures = torch.cat([evidence.picture for evidence in judged])
+        evidence = Evidence(pictures.mean(dim=0, keepdim=True), judged[0].held_out)
     result = build_writer(job.cfg, job.photo, folder).write(outputs.mean(dim=0, keepdim=True), run, evidence)
     return result._replace(outputs=outputs)
 

@@ -1,8 +1,9 @@
 """The hole of a result: a mixture of what several methods draw, weighed by the pixels that the run held out."""
 
 import logging
+from collections import deque
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor
 
 from dip.image.metrics import biharmonic, psnr
 from dip.prior.sample import Sample
+from dip.training.holdout import Evidence
 
 log = logging.getLogger(__name__)
 Step = Callable[[Tensor, Tensor, Tensor], Iterator[Tensor]]  # (picture, target, mask) -> the picture after each round
@@ -20,13 +22,6 @@ NAMES = {
     "biharmonic_step": "biharmonic inpainting and similar patches",
     "biharmonic": "biharmonic inpainting",
 }
-
-
-class Evidence(NamedTuple):
-    """What the held-out pixels judge."""
-
-    picture: Tensor  # (1, C, H, W), the result before they were given back
-    held_out: Tensor  # (1, 1, H, W), boolean
 
 
 def mix(step: Step, output: Tensor, sample: Sample, evidence: Evidence | None) -> tuple[Tensor, dict[str, Any]]:
@@ -54,7 +49,7 @@ def draw(step: Step, picture: Tensor, target: Tensor, mask: Tensor, wanted: Any)
     """The picture of each wanted method, by its name."""
 
     def stepped(start: Tensor) -> Tensor:
-        *_, last = step(start, target, mask)
+        (last,) = deque(step(start, target, mask), maxlen=1)  # without keeping those before it
         return last
 
     smooth = biharmonic(target, mask) if {"biharmonic", "biharmonic_step"} & set(wanted) else None

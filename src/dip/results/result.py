@@ -16,11 +16,12 @@ from dip.image import formats, tensors
 from dip.image.metrics import biharmonic, texture_distance
 from dip.image.photo import Photo
 from dip.prior.sample import Sample, compare, compare_texture, measure
-from dip.results.experts import Evidence, mix
+from dip.results.experts import mix
 from dip.results.folder import RunFolder
 from dip.results.group_sparse import GroupSparse
 from dip.results.pictures import side_by_side
 from dip.results.texture import Quilting
+from dip.training.holdout import Evidence
 from dip.training.stopping import best_state, rules, stopped_by
 
 log = logging.getLogger(__name__)
@@ -172,7 +173,7 @@ class Results(Callback):
         with best_state(trainer, pl_module), trainer.precision_plugin.forward_context():
             output, deviation = pl_module.predict().float().cpu(), pl_module.deviation()
         deviation = None if deviation is None else deviation.cpu()
-        evidence = evidence_of(trainer, output)
+        evidence = next((rule.evidence(output) for rule in rules(trainer)), None)
         if self.keep_raw:
             with atomic_write(self.writer.folder.raw_output) as file:
                 torch.save({"output": output, "deviation": deviation, "evidence": evidence and tuple(evidence)}, file)
@@ -194,14 +195,3 @@ class Results(Callback):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.seconds_before = state_dict["seconds"]
-
-
-def evidence_of(trainer: Any, output: Tensor) -> Evidence | None:
-    """What the held-out pixels of a run judge: the result before they were given back, or at the end."""
-    sample: Sample = trainer.datamodule.sample
-    for rule in rules(trainer):
-        held_out = rule.hold_out(sample.mask)
-        if held_out is not None:
-            before = getattr(rule, "before_refit", None)
-            return Evidence(output if before is None else before.float().cpu(), held_out)
-    return None

@@ -1,5 +1,7 @@
 """Held-out pixels: known pixels that the loss does not see, chosen so that their error stands for the hole's."""
 
+from typing import NamedTuple
+
 import numpy as np
 import torch
 from scipy import ndimage
@@ -9,6 +11,13 @@ from torch import Tensor
 PLACES = 64  # tried for each copy of a hole
 FEWEST = 50  # pixels, whose error says more of the picture than of the places that chance has found
 ENOUGH, COPIES = 500, 100  # pixels, to which small holes are copied again and again; and how often at most
+
+
+class Evidence(NamedTuple):
+    """What the held-out pixels judge."""
+
+    picture: Tensor  # (1, C, H, W), the result before they were given back
+    held_out: Tensor  # (1, 1, H, W), boolean
 
 
 def choose_pixels(mask: Tensor, share: float, seed: int) -> Tensor | None:

@@ -18,7 +18,7 @@ from dip.errors import UserError
 from dip.image.metrics import biharmonic, psnr
 from dip.options import checked
 from dip.prior.sample import Sample
-from dip.training.holdout import choose_pixels
+from dip.training.holdout import Evidence, choose_pixels
 from dip.training.rollback import DivergenceGuard
 from dip.training.state import StatefulCallback, copy_state
 
@@ -55,6 +55,10 @@ class Stopping(StatefulCallback):
 
     def hold_out(self, mask: Tensor) -> Tensor | None:
         """The known pixels that the loss must not see: (1, 1, H, W), boolean; None for none."""
+        return None
+
+    def evidence(self, output: Tensor) -> Evidence | None:
+        """What the held-out pixels judge of a run that ends with this output; None where there are none."""
         return None
 
     def score(self, picture: Tensor, batch: Sample) -> float | None:
@@ -120,10 +124,16 @@ class HeldOut(Stopping):
     refit_steps: int = field(default=0, init=False)  # known once training starts
     refit_from: int | None = field(default=None, init=False)
     before_refit: Tensor | None = field(default=None, init=False)  # the result then: (1, C, H, W)
+    held_out: Tensor | None = field(default=None, init=False)  # (1, 1, H, W), boolean; known once training starts
     biharmonic: float = field(default=math.nan, init=False)  # the score of biharmonic inpainting on the same pixels
 
     def hold_out(self, mask: Tensor) -> Tensor | None:
         return choose_pixels(mask, self.share, self.seed)
+
+    def evidence(self, output: Tensor) -> Evidence | None:
+        if self.held_out is None:
+            return None
+        return Evidence(output if self.before_refit is None else self.before_refit, self.held_out)
 
     def score(self, picture: Tensor, batch: Sample) -> float | None:
         return None if batch.held_out is None else psnr(picture, batch.target, batch.held_out)
@@ -131,6 +141,7 @@ class HeldOut(Stopping):
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
         self.refit_steps = round(self.refit_share * trainer.max_steps)
         sample: Sample = trainer.datamodule.sample
+        self.held_out = sample.held_out
         if sample.held_out is not None and trainer.global_step == 0:
             smooth = biharmonic(sample.target * sample.loss_mask, sample.loss_mask)
             self.biharmonic = psnr(smooth, sample.target, sample.held_out)
@@ -156,7 +167,7 @@ class HeldOut(Stopping):
             pl_module.load_state_dict(self.best)
         self.best = None  # from now on the last state is the best
         with trainer.precision_plugin.forward_context():
-            self.before_refit = pl_module.predict()
+            self.before_refit = pl_module.predict().cpu()
         trainer.datamodule.hold_out(None)
 
     def metrics(self) -> dict[str, Any]:
