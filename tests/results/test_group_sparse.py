@@ -3,6 +3,7 @@ from itertools import pairwise
 import pytest
 import torch
 
+from dip.errors import UserError
 from dip.image.metrics import biharmonic, psnr
 from dip.results import group_sparse
 from dip.results.group_sparse import GroupSparse
@@ -61,13 +62,15 @@ def test_strips_do_not_change_the_result(mask, monkeypatch):
     torch.testing.assert_close(last(GroupSparse(**OPTIONS), truth * mask, truth * mask, mask), whole)
 
 
+@pytest.mark.parametrize("patch", [8, 16])
 @pytest.mark.parametrize("size", [(8, 8), (8, 40), (9, 11)])
-def test_small_pictures_have_few_patches_and_are_drawn_all_the_same(size):
+def test_small_pictures_have_few_patches_and_are_drawn_all_the_same(size, patch):
     target = torch.rand(1, 3, *size)
     mask = torch.ones(1, 1, *size)
     mask[..., 3:5, 3:5] = 0
-    found = last(GroupSparse(**OPTIONS), target * mask, target * mask, mask)
+    found = last(GroupSparse(**OPTIONS | {"patch": patch}), target * mask, target * mask, mask)
     assert found.isfinite().all()
+    assert found.shape == target.shape
     assert torch.equal(found * mask, target * mask)
 
 
@@ -82,3 +85,19 @@ def test_only_what_is_near_the_hole_is_worked_on():
     found = last(step, truth * mask, truth * mask, mask)
     assert torch.equal(found * mask, truth * mask)
     assert psnr(found, truth, mask == 0) > 30
+
+
+@pytest.mark.parametrize(
+    "other", [{key: value + 1} for key, value in OPTIONS.items()], ids=lambda other: next(iter(other))
+)
+def test_every_option_changes_what_is_drawn(mask, other):
+    truth = torch.rand(1, 1, 48, 40, generator=torch.Generator().manual_seed(1))
+    plain, changed = (
+        last(GroupSparse(**OPTIONS | own), truth * mask, truth * mask, mask) for own in ({"rounds": 6}, other)
+    )
+    assert not torch.equal(plain, changed)
+
+
+def test_a_group_of_more_patches_than_there_are_places_is_refused():
+    with pytest.raises(UserError, match=r"refine.similar=10, but within refine.radius=1 there are 9 places"):
+        GroupSparse(**OPTIONS | {"radius": 1, "similar": 10})

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from annotated_types import Ge, Gt
 from torch import Tensor
 
+from dip.errors import UserError
 from dip.options import checked
 
 STRIP = 64  # rows whose patches are in memory at once
@@ -34,6 +35,13 @@ class GroupSparse:
     first_threshold: Annotated[float, Gt(0)]  # of a coefficient; pixel values lie between 0 and 1
     last_threshold: Annotated[float, Gt(0)]
 
+    def __post_init__(self) -> None:
+        if self.similar > (places := (2 * self.radius + 1) ** 2):
+            raise UserError(
+                f"refine.similar={self.similar}, but within refine.radius={self.radius} there are {places} places; "
+                "set a larger refine.radius"
+            )
+
     def __call__(self, picture: Tensor, target: Tensor, mask: Tensor) -> Iterator[Tensor]:
         """The picture (1, C, H, W) after each round; mask: (1, 1, H, W), 1 = known, and its target (1, C, H, W)."""
         height, width = picture.shape[-2:]
@@ -52,7 +60,7 @@ class GroupSparse:
 
     def fitted(self, picture: Tensor) -> Tensor:
         """The picture with as many more rows and columns as its grid of patches covers."""
-        down, right = (-(side - self.patch) % self.stride for side in picture.shape[-2:])
+        down, right = (max(-(side - self.patch) % self.stride, self.patch - side) for side in picture.shape[-2:])
         return F.pad(picture, (0, right, 0, down), mode="replicate")
 
     def search(self, picture: Tensor, touches: Tensor) -> Tensor:
@@ -72,10 +80,8 @@ class GroupSparse:
             likeness = F.avg_pool2d(difference, self.patch, self.stride)[0, 0]
             distances[number] = likeness[touches].where(inside, torch.inf)
         found = distances.topk(self.similar, dim=0, largest=False)
-        moves = (
-            shifts[found.indices] * found.values.isfinite()[..., None]
-        )  # a small picture has too few; (N, groups, 2)
-        places = corners + moves
+        # (similar, groups, 2); a small picture has too few, and its first patch stands in for the others.
+        places = corners + shifts[found.indices] * found.values.isfinite()[..., None]
         return (places[..., 0] * width + places[..., 1]).T.contiguous()
 
     def shrink(self, picture: Tensor, touches: Tensor, members: Tensor, threshold: float) -> Tensor:
