@@ -191,7 +191,7 @@ def test_brackets_in_a_folder_s_name_are_no_wildcards(tmp_path):
 def test_each_folder_is_listed_once_and_each_name_compared_a_few_times(tmp_path, monkeypatch):
     touch(tmp_path, *(f"{kind}/{number}.png" for kind in ("in", "m") for number in range(200)))
     calls = Counter()
-    for name in ("listed", "as_seen"):
+    for name in ("files_at", "as_seen"):
         own = getattr(pairs, name)
         monkeypatch.setattr(pairs, name, lambda *given, own=own, **more: calls.update([own]) or own(*given, **more))
     assert len(found(tmp_path / "in", tmp_path / "m")) == 200

@@ -56,23 +56,25 @@ def listed(path: str, deep: bool = False) -> Names:
 
     deep: those in the folder's folders too.
     """
+    return {file: name for file, name in files_at(path, deep).items() if is_read(name, path)}
+
+
+def files_at(path: str, deep: bool = False) -> Names:
+    """All files of a folder, or all that a pattern matches, but for hidden ones."""
     folder, pattern = split(path)
     found = glob.glob(pattern or ("**/*" if deep else "*"), root_dir=folder or None, recursive=True)
-    paths = {os.path.join(folder, name): name for name in sorted(found) if is_read(name, pattern)}
-    return {path: name for path, name in paths.items() if os.path.isfile(path)}
+    paths = {os.path.join(folder, name): name for name in sorted(found)}
+    return {file: name for file, name in paths.items() if os.path.isfile(file)}
 
 
-def is_read(name: str, pattern: str) -> bool:
+def is_read(name: str, path: str) -> bool:
     """Whether the ending is that of a picture; a pattern may match files without one."""
-    return ending(name) is not None or bool(pattern and not os.path.splitext(name)[1])
+    return ending(name) is not None or not (os.path.splitext(name)[1] or os.path.isdir(plain(path)))
 
 
-def unread(path: str) -> str:
-    """One line that counts the files of a folder or pattern that are not read, and says what helps; "" for none."""
-    folder, pattern = split(path)
-    others = glob.glob(pattern or "*", root_dir=folder or None, recursive=True)
-    left = [name for name in others if not is_read(name, pattern) and os.path.isfile(os.path.join(folder, name))]
-    counts = Counter(os.path.splitext(name)[1].lower() or "no ending" for name in left)
+def unread(names: Collection[str], path: str) -> str:
+    """One line that counts the files, found at `path`, that are not read, and says what helps; "" for none."""
+    counts = Counter(os.path.splitext(name)[1].lower() or "no ending" for name in names if not is_read(name, path))
     each = [f"{count} {end}" + (f" ({help_for(end)})" if help_for(end) else "") for end, count in counts.most_common()]
     return f"left out of {path}, since they are not read: {', '.join(each)}" if each else ""
 
@@ -119,7 +121,9 @@ def find_pictures(image: str, mask: str | None, truth: str | None) -> list[Files
     mask, truth: folders or patterns too, or one file for all. Raises UserError where there is no picture, where none
     has a partner, and where more than one fits.
     """
-    found, left_out = listed(image), unread(image)
+    files = files_at(image)
+    found = {file: name for file, name in files.items() if is_read(name, image)}
+    left_out = unread(files.values(), image)
     if found and left_out:
         log.warning("%s", left_out)
     masks, truths = Partners(found, image, mask, "mask"), Partners(found, image, truth, "truth")

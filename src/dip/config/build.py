@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 
 import pytorch_lightning as pl
 import torch
+from hydra.errors import InstantiationException
 from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 from torch import Tensor
 
 from dip.config.check import check_values
@@ -177,12 +177,20 @@ def instantiate_group(cfg: DictConfig, group: str, **ready: Any) -> Any:
         # Without the objects: Hydra would make dictionaries of dataclasses among them.
         build = instantiate(part, _convert_="all", _partial_=True)
         ready = accepted(part, ready)
-        return partial(build, **ready) if part.get("_partial_") else build(**ready)
-    except OmegaConfBaseException:
-        raise
-    except Exception as error:  # of its constructor, which may be anybody's
-        said = " ".join(str(error.__cause__ or error).split())
-        raise UserError(said if f"{group}." in said else f"{group}: {said}") from error  # ours name the key already
+    except (InstantiationException, ImportError) as error:
+        raise UserError(said_by(error, group)) from error
+    if part.get("_partial_"):
+        return partial(build, **ready)
+    try:
+        return build(**ready)
+    except Exception as error:  # a constructor may be anybody's
+        raise UserError(said_by(error, group)) from error
+
+
+def said_by(error: Exception, group: str) -> str:
+    """What an error says, in one line that names the group; ours name the key already."""
+    said = " ".join(str(error.__cause__ or error).split())
+    return said if f"{group}." in said else f"{group}: {said}"
 
 
 def check_part(part: DictConfig, group: str) -> None:

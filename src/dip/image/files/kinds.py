@@ -75,6 +75,7 @@ def is_raw(path: Path, file: Image.Image) -> bool:
     return file.format == "TIFF" and (path.suffix.lower() in endings or 50706 in getattr(file, "tag_v2", {}))  # DNG
 
 
+@cache
 def readable_endings() -> set[str]:
     """The endings of the files that Pillow reads."""
     register_plugins()

@@ -73,7 +73,8 @@ def read_run(folder: Path, root: Path) -> Run:
         metrics = flat(load(folder / "metrics.json", json.loads))
     except UserError as error:
         return Run(folder, name, {}, {}, str(error))
-    # An ensemble counts as a whole; the members' metrics are in their own folders. What a refinement chose is a tree.
+    # An ensemble counts as a whole; the members' metrics are in their own folders. The figures of a refinement stay
+    # in metrics.json.
     own = {key: value for key, value in metrics.items() if not key.startswith(("members.", "refine."))}
     scalars = {key: value for key, value in own.items() if isinstance(value, int | float | str)}
     return Run(folder, name, config, scalars, "" if scalars else last_line(folder / "train.log"))
