@@ -16,7 +16,7 @@ import argparse
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
@@ -189,13 +189,25 @@ def on_noise(folder: Path, width: int, height: int, steps: int, overrides: list[
     return compose([*files, "hole_kind=large", *overrides, f"trainer.max_steps={steps}"])
 
 
-def time_steps(width: int, height: int, steps: int, repeats: int, overrides: list[str], folder: Path) -> dict[str, Any]:
-    """Milliseconds a step by name, in `repeats` blocks of `steps` each, and those of the callbacks."""
+def time_steps(
+    width: int,
+    height: int,
+    steps: int,
+    repeats: int,
+    overrides: list[str],
+    folder: Path,
+    variants: Mapping[str, Callable[[Experiment], Callable[[], Tensor]]],
+) -> dict[str, Any]:
+    """Milliseconds a step by name, in `repeats` blocks of `steps` each, and those of the callbacks.
+
+    variants: of this project's step beside a real run, by name, each from an experiment of its own.
+    """
     last = WARM_UP + steps * repeats
     cfg = on_noise(folder, width, height, last, overrides)
-    real, alone = build_in(cfg, folder / "real"), build_in(cfg, folder / "bare")
+    real = build_in(cfg, folder / "real")
+    others = {name: variant(build_in(cfg, folder / name.replace(" ", "_"))) for name, variant in variants.items()}
     device = real.trainer.strategy.root_device
-    turns = Turns({"a published": published(real.data.sample, device), "b bare": bare(alone)}, steps)
+    turns = Turns({"a published": published(real.data.sample, device), **others}, steps)
     seconds = clocked(real.callbacks)
     real.trainer.callbacks.append(turns)  # pyright: ignore[reportAttributeAccessIssue]
     real.trainer.fit(real.prior, datamodule=real.data)
@@ -455,7 +467,9 @@ def main() -> None:
         elif arguments.quality:
             measured, report = race(overrides, arguments.published_steps, arguments.blocks, Path(folder)), report_race
         else:
-            measured = time_steps(width, height, arguments.steps, arguments.repeats, overrides, Path(folder))
+            measured = time_steps(
+                width, height, arguments.steps, arguments.repeats, overrides, Path(folder), {"b bare": bare}
+            )
             measured["floor"] = floor(width, height, overrides, Path(folder))
             for variant in measured["milliseconds"] if not arguments.no_memory else ():
                 measured["bytes_per_pixel"][variant] = bytes_per_pixel(variant, width, height, overrides)

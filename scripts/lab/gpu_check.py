@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from benchmark import Turns, bare, build_in, machine, on_noise, peak, published
+from benchmark import bare, peak, time_steps
 from pytorch_lightning import seed_everything
 from torch import Tensor
 
@@ -29,6 +29,7 @@ from dip.training.cuda_graph import CapturedStep
 
 REPOSITORY = Path(__file__).parents[2]
 PARTS = ("tests", "recipes", "steps", "memory")
+BLOCKS = 5  # of steps, of which the median counts
 PUBLISHED = ["experiment=published"]
 # Recipes on pictures that come with the project's packages, by the options that name them.
 RECIPES = [(recipe, photograph) for recipe in ("quick", "quality") for photograph in ("coffee", "chelsea")]
@@ -41,7 +42,6 @@ def captured(experiment: Experiment) -> Callable[[], Any]:
     sample = experiment.data.transfer_batch_to_device(experiment.data.sample, device, 0)
     optimizer = prior.configure_optimizers()["optimizer"]
     with experiment.trainer.precision_plugin.forward_context():
-        torch.set_autocast_cache_enabled(False)
         replayed = CapturedStep(prior, sample)
 
     def step() -> Tensor:
@@ -60,24 +60,6 @@ def compiled(experiment: Experiment) -> Callable[[], Any]:
 
 
 VARIANTS = {"b eager": bare, "b captured": captured, "b compiled": compiled}
-
-
-def time_steps(size: str, overrides: list[str], variants: list[str], steps: int, folder: Path) -> dict[str, Any]:
-    """Milliseconds a step: of the published script, of the variants, and of a whole run, in turns."""
-    width, height = map(int, size.split("x"))
-    cfg = on_noise(folder, width, height, 5 + 6 * steps, overrides)
-    real = build_in(cfg, folder / "real")
-    device = real.trainer.strategy.root_device
-    others = {"a published": published(real.data.sample, device)}
-    for name in variants:
-        others[name] = VARIANTS[name](build_in(cfg, folder / name.replace(" ", "_")))
-        for _ in range(3):  # compiles, and lets cuDNN choose
-            others[name]()
-    turns = Turns(others, steps)
-    real.trainer.callbacks.append(turns)  # pyright: ignore[reportAttributeAccessIssue]
-    real.trainer.fit(real.prior, datamodule=real.data)
-    medians = {name: statistics.median(blocks) for name, blocks in turns.milliseconds.items()}
-    return {"size": size, "precision": machine(real)["precision"], "milliseconds": medians}
 
 
 def memory(size: str, variant: str, overrides: list[str]) -> float:
@@ -108,21 +90,7 @@ def command(folder: Path, *overrides: str) -> dict[str, Any]:
 
 def check_tests(log: Path) -> str:
     """What pytest says of the tests that need a GPU; all of it goes to `log`."""
-    arguments = [
-        "-m",
-        "gpu",
-        "-n",
-        "0",
-        "-q",
-        "-x",
-        "--maxfail=12",
-        "--durations=5",
-        "-W",
-        "default",
-        "-p",
-        "no:cacheprovider",
-        "tests/training/test_gpu.py",
-    ]
+    arguments = ["-m", "gpu", "-n", "0", "-q", "-W", "default", "-p", "no:cacheprovider", "tests/training/test_gpu.py"]
     done = subprocess.run(
         [sys.executable, "-m", "pytest", *arguments], cwd=REPOSITORY, capture_output=True, text=True, check=False
     )
@@ -132,16 +100,19 @@ def check_tests(log: Path) -> str:
 
 
 def check_steps(sizes: list[str], variants: list[str], steps: int, overrides: list[str]) -> str:
+    own = {name: VARIANTS[name] for name in variants}
     rows = ["| size | precision | step | ms | times (a) |", "|---|---|---|---|---|"]
     for precision in ("32-true", "bf16-mixed"):
         for size in sizes:
+            width, height = map(int, size.split("x"))
+            chosen = [*PUBLISHED, f"trainer.precision={precision}", *overrides]
             with tempfile.TemporaryDirectory() as folder:
-                chosen = [*PUBLISHED, f"trainer.precision={precision}", *overrides]
-                found = time_steps(size, chosen, variants, steps, Path(folder))
-            theirs = found["milliseconds"]["a published"]
-            for name, spent in found["milliseconds"].items():
-                rows.append(f"| {size} | {found['precision']} | {name} | {spent:.2f} | {theirs / spent:.1f} |")
-            print("\n".join(rows[-len(found["milliseconds"]) :]), flush=True)
+                found = time_steps(width, height, steps, BLOCKS, chosen, Path(folder), own)
+            medians = {name: statistics.median(blocks) for name, blocks in found["milliseconds"].items()}
+            for name, spent in medians.items():
+                times = medians["a published"] / spent
+                rows.append(f"| {size} | {precision} | {name} | {spent:.2f} | {times:.1f} |")
+                print(rows[-1], flush=True)
     return "\n".join(rows)
 
 

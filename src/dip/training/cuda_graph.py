@@ -24,6 +24,7 @@ class CapturedStep:
         # Copies, since every replay reads these very tensors, and writes what it is called with to them.
         self.target, self.mask = sample.target.clone(), sample.loss_mask.clone()
         self.parameters = [parameter for parameter in prior.parameters() if parameter.requires_grad]
+        torch.set_autocast_cache_enabled(False)  # a cast from before the capture would never be renewed
         aside = torch.cuda.Stream()
         aside.wait_stream(torch.cuda.current_stream())
         self.graph = torch.cuda.CUDAGraph()
@@ -85,7 +86,6 @@ class CudaGraph(Callback):
         buffers = [(buffer, buffer.clone()) for buffer in pl_module.buffers()]
         try:
             with fork_rng(range(torch.cuda.device_count())), trainer.precision_plugin.forward_context():
-                torch.set_autocast_cache_enabled(False)  # a cast from before the capture would never be renewed
                 step = CapturedStep(pl_module, batch)
         except RuntimeError as error:
             said = " ".join(str(error.__context__ or error).split())  # what failed, not that the capture has failed
