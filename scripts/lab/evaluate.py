@@ -4,9 +4,8 @@
     python scripts/lab/evaluate.py outputs/evaluate/skip --suites text,holes --seeds 0,1,2 model=skip input=noise
     python scripts/lab/evaluate.py outputs/evaluate/set11 --suites pixels50 --pictures DIR experiment=paper_pixels
 
-In pixels50, pixels80 and pixels90 that percentage of the pixels is missing; pixels50 is grey. In text, words lie over
-each picture. In holes, each picture has one region of some size and shape. A second call runs what is missing in the
-folder.
+In pixels20 to pixels90 that percentage of the pixels is missing; pixels50 is grey. In text, words lie over each picture.
+In holes, each picture has one region of some size and shape. A second call runs what is missing in the folder.
 """
 
 import argparse
@@ -168,10 +167,15 @@ def own_pictures(names: tuple[str, ...]) -> dict[str, Tensor]:
     return {name: tensors.photograph(name, SIDE, SIDE) for name in names}
 
 
-def pictures_of(folder: Path) -> dict[str, Tensor]:
+def pictures_of(folder: Path, grey: bool) -> dict[str, Tensor]:
     """Every picture of the folder, without the NAME_mask files, which are the holes of NAME in the suite holes."""
     paths = (Path(path) for path in listed(str(folder)) if not Path(path).stem.endswith("_mask"))
-    return {path.stem: tensors.read_tensor(path, "--pictures") for path in paths}
+    read = {path.stem: tensors.read_tensor(path, "--pictures") for path in paths}
+    return {name: luminance(picture) if grey else picture for name, picture in read.items()}
+
+
+def luminance(picture: Tensor) -> Tensor:
+    return tensors.from_pil(tensors.to_pil(picture).convert("L"))
 
 
 def masks_of(folder: Path | None) -> dict[str, Tensor]:
@@ -198,9 +202,10 @@ def regions(pictures: dict[str, Tensor], holes: dict[str, Tensor], folder: Path)
 
 def cases(arguments: argparse.Namespace) -> Iterator[Case]:
     folder = arguments.folder / "pictures"
-    pictures = (
-        pictures_of(arguments.pictures) if arguments.pictures else own_pictures(FINAL if arguments.final else TUNING)
-    )
+    if arguments.pictures:
+        pictures = pictures_of(arguments.pictures, arguments.grey)
+    else:
+        pictures = own_pictures(FINAL if arguments.final else TUNING)
     for suite in arguments.suites:
         (folder / suite).mkdir(parents=True, exist_ok=True)
         for name, overrides in SUITES[suite](pictures, masks_of(arguments.pictures), folder / suite):
@@ -225,12 +230,15 @@ def holes(pictures: dict[str, Tensor], own: dict[str, Tensor], folder: Path) -> 
 
 Suite = Callable[[dict[str, Tensor], dict[str, Tensor], Path], Iterator[tuple[str, list[str]]]]
 SUITES: dict[str, Suite] = {
+    "pixels20": lambda pictures, own, folder: pixels(0.2, False, pictures, folder),
     "pixels50": lambda pictures, own, folder: pixels(0.5, True, pictures, folder),
+    "pixels70": lambda pictures, own, folder: pixels(0.7, False, pictures, folder),
     "pixels80": lambda pictures, own, folder: pixels(0.8, False, pictures, folder),
     "pixels90": lambda pictures, own, folder: pixels(0.9, False, pictures, folder),
     "text": text,
     "holes": holes,
 }
+DEFAULT = ["pixels50", "pixels80", "pixels90", "text", "holes"]
 
 
 def end_with_parent() -> None:
@@ -435,16 +443,20 @@ def numbers(given: str) -> list[int]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, help="where runs and tables go; runs that are there are not repeated")
-    parser.add_argument("--suites", type=suites, default=list(SUITES), help=f"which of {','.join(SUITES)} (all)")
+    parser.add_argument("--suites", type=suites, default=DEFAULT, help=f"which of {','.join(SUITES)} ({','.join(DEFAULT)})")
     parser.add_argument("--seeds", type=numbers, default=[0], help="of the runs, such as 0,1,2 (0)")
     parser.add_argument("--pictures", type=Path, help="a folder of pictures instead of those of the scikit-image wheel")
+    parser.add_argument("--grey", action="store_true", help="the luminance of --pictures")
     parser.add_argument("--final", action="store_true", help=f"{', '.join(FINAL)} instead of {', '.join(TUNING)}")
     parser.add_argument("--processes", type=int, default=1, help="runs at a time, which share the cores (%(default)s)")
     parser.add_argument("overrides", nargs="*", help="keys of the runs, such as experiment=quality")
     arguments = parser.parse_intermixed_args()
     if arguments.pictures and not arguments.pictures.is_dir():
         parser.error(f"--pictures {arguments.pictures} is no folder")
+    if arguments.grey and not arguments.pictures:
+        parser.error("--grey is for --pictures")
     pictures = [f"--pictures {arguments.pictures.resolve()}"] if arguments.pictures else []
+    pictures += ["--grey"] if arguments.grey else []
     if not same_recipe(arguments.folder, [*pictures, *arguments.overrides]):
         parser.error(
             f"{arguments.folder} holds runs of other keys or pictures (overrides.json), which stay; give another folder"

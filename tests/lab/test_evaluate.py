@@ -173,7 +173,8 @@ def test_a_failed_run_is_named_and_the_others_go_on(evaluate, tiny, tmp_path):
 
 def test_only_pictures_of_a_folder_are_run_and_a_mask_alone_is_refused(evaluation, photograph, mask, tmp_path):
     (tmp_path / "notes.txt").write_text("no picture")
-    assert list(evaluation.pictures_of(tmp_path)) == ["mask", "photograph"]
+    assert list(evaluation.pictures_of(tmp_path, grey=False)) == ["mask", "photograph"]
+    assert {picture.shape[1] for picture in evaluation.pictures_of(tmp_path, grey=True).values()} == {1}
     with pytest.raises(UserError, match="b_mask has no picture b beside it"):
         list(evaluation.holes({}, {"b": tensors.read_tensor(mask, "mask")}, tmp_path))
 

@@ -8,8 +8,8 @@ from dip.image.metrics import biharmonic, psnr
 from dip.results import group_sparse
 from dip.results.group_sparse import GroupSparse
 
-OPTIONS = {"patch": 8, "stride": 4, "radius": 8, "similar": 8, "rounds": 6, "rounds_per_search": 3}
-OPTIONS |= {"first_threshold": 0.3, "last_threshold": 0.02}
+OPTIONS = {"patch": 8, "stride": 4, "radius": 8, "similar": 8, "rounds": 6, "relaxation": 0.9}
+OPTIONS |= {"first_threshold": 3.0, "last_threshold": 0.5}
 
 
 @pytest.fixture
@@ -79,6 +79,7 @@ def test_only_what_is_near_the_hole_is_worked_on():
     mask = torch.ones(1, 1, 48, 40)
     mask[..., 20, 20] = 0
     step = GroupSparse(**OPTIONS)
+    assert step.near(mask == 0) == (slice(4, 36), slice(4, 36))
     touches = torch.zeros(11, 9, dtype=torch.bool)
     touches[4:6, 4:6] = True
     assert step.search(truth, touches).shape == (4, 8)
@@ -101,3 +102,17 @@ def test_every_option_changes_what_is_drawn(mask, other):
 def test_a_group_of_more_patches_than_there_are_places_is_refused():
     with pytest.raises(UserError, match=r"refine.similar=10, but within refine.radius=1 there are 9 places"):
         GroupSparse(**OPTIONS | {"radius": 1, "similar": 10})
+
+
+def test_groups_that_are_nearly_black_have_eigenvectors():
+    """LAPACK finds NaN in this matrix, which a photograph's dark corner had."""
+    entries = {(0, 0): 1.5378702300949953e-05, (0, 1): 6.69309876619173e-12, (0, 2): 6.486340978217875e-12}
+    entries |= {(0, 3): 5.920217441279796e-12, (0, 19): -6.396657160044017e-17, (0, 20): -1.2452654874059096e-16}
+    entries |= {(1, 1): 7.200624437630847e-16, (1, 2): 1.1931421900309832e-17, (1, 3): 1.6930522673859782e-17}
+    entries |= {(2, 2): 7.241784415515894e-16, (2, 3): -3.228904153312174e-17, (3, 3): 2.6347676162755483e-17}
+    entries |= {(19, 19): 4.6568829192469616e-18, (19, 20): 4.7177439735864694e-18, (20, 20): 9.436372203247758e-18}
+    nearly = torch.zeros(24, 24)
+    for (row, column), value in entries.items():
+        nearly[row, column] = nearly[column, row] = value
+    _, vectors = group_sparse.eigenvectors(nearly[None])
+    assert torch.allclose(vectors @ vectors.mT, torch.eye(24), atol=1e-5)

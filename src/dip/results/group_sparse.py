@@ -1,18 +1,21 @@
-"""Thin holes from what a picture repeats: groups of similar patches are sparse in a transform."""
+"""Thin holes from what a picture repeats: groups of similar patches have few large singular values."""
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cache
 from typing import Annotated
 
 import torch
 import torch.nn.functional as F
-from annotated_types import Ge, Gt
+from annotated_types import Ge, Gt, Lt
 from torch import Tensor
 
 from dip.errors import UserError
 from dip.options import checked
 
 STRIP = 64  # rows whose patches are in memory at once
+TINY = 1e-6  # far below a threshold's square; LAPACK finds NaN in some matrices that are nearly zero
 
 
 @checked
@@ -20,10 +23,10 @@ STRIP = 64  # rows whose patches are in memory at once
 class GroupSparse:
     """Draws a hole anew from similar patches, round by round.
 
-    Each patch that touches the hole forms a group with the patches around it that are most like it. A 3D cosine
-    transform of the group keeps its large coefficients only, the patches go back to their places, where their mean
-    counts, and known pixels are put back. The threshold falls from round to round (group-based sparse representation,
-    arXiv:1405.3351, with the transforms of BM3D, Dabov et al. 2007, in place of singular vectors).
+    Each patch that touches the hole forms a group with the patches around it that are most like it. The group, a matrix
+    with a row for each patch, keeps its large singular values only, the patches go back to their places, where their
+    mean counts, and known pixels are put back. The threshold falls from round to round (group-based sparse
+    representation, arXiv:1405.3351, with its adaptive dictionary and without its outer splitting).
     """
 
     patch: Annotated[int, Ge(2)]  # side of a patch, in pixels
@@ -31,8 +34,8 @@ class GroupSparse:
     radius: Annotated[int, Ge(1)]  # how far away a group's patches may lie
     similar: Annotated[int, Ge(2)]  # patches of a group
     rounds: Annotated[int, Ge(0), "0 leaves the output as it is"]
-    rounds_per_search: Annotated[int, Ge(1)]
-    first_threshold: Annotated[float, Gt(0)]  # of a coefficient; pixel values lie between 0 and 1
+    relaxation: Annotated[float, Gt(0), Lt(2)]  # how far a round goes towards what it has found; 1 is all the way
+    first_threshold: Annotated[float, Gt(0)]  # of a singular value; pixel values lie between 0 and 1
     last_threshold: Annotated[float, Gt(0)]
 
     def __post_init__(self) -> None:
@@ -44,18 +47,31 @@ class GroupSparse:
 
     def __call__(self, picture: Tensor, target: Tensor, mask: Tensor) -> Iterator[Tensor]:
         """The picture (1, C, H, W) after each round; mask: (1, 1, H, W), 1 = known, and its target (1, C, H, W)."""
+        picture = torch.where(mask == 1, target, picture)
+        rows, columns = self.near(mask < 1)
+        for part in self.rounds_of(*(each[..., rows, columns] for each in (picture, target, mask))):
+            picture = picture.clone()
+            picture[..., rows, columns] = part
+            yield picture
+
+    def near(self, hole: Tensor) -> tuple[slice, slice]:
+        """The rows and columns of all patches that may be in a group."""
+        reach = self.radius + self.patch
+        lines = (hole.any(dim=other)[0, 0].nonzero() for other in (3, 2))
+        first, last = zip(*((int(each.min()), int(each.max())) for each in lines), strict=True)
+        return slice(max(first[0] - reach, 0), last[0] + reach), slice(max(first[1] - reach, 0), last[1] + reach)
+
+    def rounds_of(self, picture: Tensor, target: Tensor, mask: Tensor) -> Iterator[Tensor]:
         height, width = picture.shape[-2:]
         picture, target, mask = (self.fitted(each) for each in (picture, target, mask))
         known = mask == 1
-        picture = torch.where(known, target, picture)
         touches = F.max_pool2d((~known).float(), self.patch, self.stride)[0, 0] == 1
-        members = None
+        members = self.search(picture, touches)
         for number in range(self.rounds):
-            if members is None or number % self.rounds_per_search == 0:
-                members = self.search(picture, touches)
             falling = number / max(self.rounds - 1, 1)
             threshold = self.first_threshold * (self.last_threshold / self.first_threshold) ** falling
-            picture = torch.where(known, target, self.shrink(picture, touches, members, threshold))
+            found = picture.lerp(self.shrink(picture, touches, members, threshold), self.relaxation)
+            picture = torch.where(known, target, found)
             yield picture[..., :height, :width]
 
     def fitted(self, picture: Tensor) -> Tensor:
@@ -85,7 +101,7 @@ class GroupSparse:
         return (places[..., 0] * width + places[..., 1]).T.contiguous()
 
     def shrink(self, picture: Tensor, touches: Tensor, members: Tensor, threshold: float) -> Tensor:
-        """The mean of all patches whose groups have kept their large coefficients; elsewhere the picture."""
+        """The mean of all patches whose groups have kept their large singular values; elsewhere the picture."""
         height, width = picture.shape[-2:]
         total, count = torch.zeros_like(picture), torch.zeros_like(picture[:, :1])
         reach, tops = self.radius + self.patch, self.stride * touches.nonzero()[:, 0]
@@ -102,14 +118,12 @@ class GroupSparse:
 
     def shrink_strip(self, picture: Tensor, members: Tensor, threshold: float) -> tuple[Tensor, Tensor]:
         """The sum of the shrunk patches of some groups, (1, C, H, W), and their weights, (1, 1, H, W)."""
-        size, channels = picture.shape[-2:], picture.shape[1]
+        size = picture.shape[-2:]
         patches = F.unfold(picture, self.patch)[0].T.contiguous()  # (places, C * patch * patch)
         groups = patches[members]  # (groups, similar, C * patch * patch)
-        across, within = cosines(self.similar, picture), self.within(channels, picture)
-        coefficients = across @ (groups @ within.T)
-        kept = coefficients.abs() >= threshold
-        kept[:, 0, 0] = True  # the mean
-        shrunk = across.T @ (coefficients * kept) @ within
+        squares, vectors = eigenvectors(groups @ groups.mT)  # squared singular values, left singular vectors
+        kept = vectors * (squares >= threshold**2)[:, None]
+        shrunk = kept @ vectors.mT @ groups
         places = members.flatten()
         total = torch.zeros_like(patches).index_add_(0, places, shrunk.flatten(0, 1))
         count = torch.bincount(places, minlength=len(patches)).to(picture.dtype)
@@ -117,15 +131,15 @@ class GroupSparse:
         spread = F.pad(count.view(1, 1, rows, -1), (margin, margin, margin, margin))
         return F.fold(total.T[None], size, self.patch), F.avg_pool2d(spread, self.patch, 1) * self.patch**2
 
-    def within(self, channels: int, like: Tensor) -> Tensor:
-        """The transform of a patch over its channels, rows and columns: (C * patch * patch, the same)."""
-        side = cosines(self.patch, like)
-        return torch.kron(cosines(channels, like), torch.kron(side, side))
+
+def eigenvectors(matrices: Tensor) -> tuple[Tensor, Tensor]:
+    """The eigenvalues (N, K) and eigenvectors (N, K, K) of symmetric matrices: a part in each thread, as LAPACK has one."""
+    matrices = matrices + TINY * torch.eye(matrices.shape[-1], device=matrices.device)
+    threads = torch.get_num_threads() if matrices.device.type == "cpu" else 1
+    values, vectors = zip(*workers(threads).map(torch.linalg.eigh, matrices.chunk(threads)), strict=True)
+    return torch.cat(values), torch.cat(vectors)
 
 
-def cosines(length: int, like: Tensor) -> Tensor:
-    """The orthonormal cosine transform (DCT-II) as a matrix: (length, length), of the type and device of `like`."""
-    places = torch.arange(length, dtype=like.dtype, device=like.device)
-    matrix = torch.cos(torch.pi / length * (places + 0.5) * places[:, None]) * (2 / length) ** 0.5
-    matrix[0] /= 2**0.5
-    return matrix
+@cache
+def workers(threads: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(threads)

@@ -1,0 +1,75 @@
+"""Times the refinement of a thin hole alone, and measures its peak memory.
+
+    python scripts/lab/benchmark_refine.py
+    python scripts/lab/benchmark_refine.py --sizes 1024x1024 --repeats 1 refine.rounds=6
+
+The picture is astronaut, with text over it or half its pixels missing. Further arguments are overrides of `refine`.
+"""
+
+import argparse
+import platform
+import statistics
+import time
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from dip.config.build import instantiate_group
+from dip.config.compose import compose
+from dip.image import masks, tensors
+from dip.results.group_sparse import GroupSparse
+
+WORDS = "The quick brown fox jumps over the lazy dog"
+MEMORY = Path("/proc/self/status")  # where Linux has the peak memory of a process
+
+
+def hole(kind: str, height: int, width: int) -> Tensor:
+    if kind == "text":
+        return masks.text(height, width, WORDS, 16)
+    return (torch.rand(1, 1, height, width, generator=torch.Generator().manual_seed(0)) < 0.5).float()
+
+
+def refine_once(kind: str, width: int, height: int, overrides: list[str]) -> tuple[float, int]:
+    """The seconds of one refinement, and the bytes by which it has grown this process's peak memory."""
+    step: GroupSparse = instantiate_group(compose(["hole_kind=thin", *overrides]), "refine")
+    picture, mask = tensors.photograph("astronaut", width, height), hole(kind, height, width)
+    before, started = peak(), time.perf_counter()
+    for _ in step(picture, picture * mask, mask):
+        pass
+    return time.perf_counter() - started, peak() - before
+
+
+def peak() -> int:
+    (line,) = [line for line in MEMORY.read_text().splitlines() if line.startswith("VmHWM:")]
+    return 1024 * int(line.split()[1])
+
+
+def grown(*arguments: object) -> int:
+    """The same in a new process, whose memory nothing else has grown."""
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        return pool.submit(refine_once, *arguments).result()[1]  # pyright: ignore[reportArgumentType]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--sizes", default="256x256,384x256,1024x1024", help="width x height (%(default)s)")
+    parser.add_argument("--repeats", type=int, default=5, help="after one that does not count (%(default)s)")
+    parser.add_argument("overrides", nargs="*", help="such as refine.rounds=6")
+    arguments = parser.parse_args()
+    print(f"cpu, {platform.machine()}, {torch.get_num_threads()} threads; torch {torch.__version__}\n")
+    print("| size | hole | seconds, median | least to most | memory, MB |\n|---|---|---|---|---|")
+    for size in arguments.sizes.split(","):
+        width, height = map(int, size.split("x"))
+        for kind in ("text", "half"):
+            case = kind, width, height, arguments.overrides
+            memory = grown(*case) / 1e6
+            seconds = [refine_once(*case)[0] for _ in range(arguments.repeats + 1)][1:]
+            middle = statistics.median(seconds)
+            print(f"| {size} | {kind} | {middle:.2f} | {min(seconds):.2f} to {max(seconds):.2f} | {memory:.0f} |")
+
+
+if __name__ == "__main__":
+    main()
