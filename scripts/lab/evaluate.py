@@ -443,7 +443,9 @@ def numbers(given: str) -> list[int]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, help="where runs and tables go; runs that are there are not repeated")
-    parser.add_argument("--suites", type=suites, default=DEFAULT, help=f"which of {','.join(SUITES)} ({','.join(DEFAULT)})")
+    parser.add_argument(
+        "--suites", type=suites, default=DEFAULT, help=f"which of {','.join(SUITES)} ({','.join(DEFAULT)})"
+    )
     parser.add_argument("--seeds", type=numbers, default=[0], help="of the runs, such as 0,1,2 (0)")
     parser.add_argument("--pictures", type=Path, help="a folder of pictures instead of those of the scikit-image wheel")
     parser.add_argument("--grey", action="store_true", help="the luminance of --pictures")

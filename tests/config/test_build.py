@@ -95,6 +95,7 @@ OPTIONS = {
     "optimizer=adamw": ADAM,
     "optimizer=sgd": {"lr": "0.02", "momentum": "0.5", "weight_decay": "0.1"},
     "optimizer=lbfgs": {"lr": "0.02", "max_iter": "3", "history_size": "1", "line_search_fn": "strong_wolfe"},
+    "optimizer=muon": {"lr": "0.02", "kernel_lr": "0.1", "momentum": "0.5"},
     "scheduler=step": {"step_size": "1", "gamma": "0.1"},
     "scheduler=cosine": {"T_max": "2", "eta_min": "0.005"},
     "scheduler=warmup": {"start_factor": "0.5", "total_iters": "1"},

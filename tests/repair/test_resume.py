@@ -130,6 +130,7 @@ def assert_same(ours, theirs):
         ["scheduler=cosine", "optimizer=sgd", "average=weights", "average.decay=0.5"],
         ["average=outputs", "callbacks.langevin.noise=2", "callbacks.weight_jitter.share=0.1"],
         ["optimizer=lbfgs", "optimizer.max_iter=3", "scheduler=warmup", "penalty=total_variation"],
+        ["optimizer=muon", "scheduler=cosine", "input.lr=0.05"],
         [
             "callbacks.back_tracking.drop_db=0.001",
             "callbacks.back_tracking.every_steps=2",

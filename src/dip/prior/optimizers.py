@@ -1,10 +1,13 @@
 """Optimizers that need more than PyTorch's own class; configs/optimizer names all others directly."""
 
 from collections.abc import Iterable
+from itertools import compress
+from operator import not_
 from typing import Annotated, Any, Literal
 
 import torch
-from annotated_types import Ge
+from annotated_types import Ge, Lt
+from torch import Tensor
 
 from dip.errors import UserError
 
@@ -31,3 +34,67 @@ def lbfgs(
     return torch.optim.LBFGS(
         parameters, lr=lr, max_iter=max_iter, history_size=history_size, line_search_fn=line_search_fn, **others
     )
+
+
+class Muon(torch.optim.Adam):
+    """Muon for the kernels of convolutions, Adam for all other weights.
+
+    A kernel (out, in, k, k) is a matrix (out, in * k * k). Its step is the momentum of its gradient, made nearly
+    orthogonal by five Newton-Schulz iterations, so that no direction of it is small (K. Jordan et al. 2024,
+    kellerjordan.github.io/posts/muon).
+    """
+
+    def __init__(
+        self,
+        parameters: Iterable[Any],
+        lr: Annotated[float, Ge(0)],
+        kernel_lr: Annotated[float, Ge(0)],
+        momentum: Annotated[float, Ge(0), Lt(1)],
+    ):
+        groups = [group if isinstance(group, dict) else {"params": [group]} for group in parameters]
+        own = [group for group in groups if "lr" in group]  # the input has a rate of its own
+        weights = [weight for group in groups if "lr" not in group for weight in group["params"]]
+        is_kernel = [weight.ndim == 4 and len(weight) > 1 for weight in weights]  # the input is one row
+        super().__init__([{"params": [*compress(weights, map(not_, is_kernel))], "lr": lr}, *own])
+        self.add_param_group({"params": [*compress(weights, is_kernel)], "lr": kernel_lr})
+        self.momentum = momentum
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> Any:
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        *_, kernels = self.param_groups
+        gradients = [kernel.grad for kernel in kernels["params"]]
+        for kernel, gradient in zip(kernels["params"], gradients, strict=True):
+            if gradient is not None:
+                kernel.add_(self.direction(kernel, gradient), alpha=-kernels["lr"])
+                kernel.grad = None  # Adam leaves it alone
+        super().step()
+        for kernel, gradient in zip(kernels["params"], gradients, strict=True):
+            kernel.grad = gradient
+        return loss
+
+    def direction(self, kernel: Tensor, gradient: Tensor) -> Tensor:
+        """Of the kernel's shape, as a matrix with singular values near 1, scaled by its sides."""
+        state = self.state[kernel]
+        if not state:
+            state.update(
+                {"step": torch.tensor(0.0), "mean": torch.zeros_like(gradient)}
+            )  # Adam expects steps of any state
+        state["mean"].lerp_(gradient, 1 - self.momentum)
+        ahead = gradient.lerp(state["mean"], self.momentum)  # Nesterov's momentum
+        matrix = orthogonal(ahead.flatten(1))
+        return matrix.view_as(gradient) * max(1, matrix.shape[0] / matrix.shape[1]) ** 0.5
+
+
+def orthogonal(matrix: Tensor) -> Tensor:
+    """The nearest matrix with singular values of about 1, by five quintic Newton-Schulz iterations."""
+    wide = matrix.shape[0] <= matrix.shape[1]
+    found = matrix if wide else matrix.T
+    found = found / found.norm().clamp(min=1e-7)
+    for _ in range(5):
+        square = found @ found.T
+        found = 3.4445 * found + (-4.7750 * square + 2.0315 * square @ square) @ found
+    return found if wide else found.T

@@ -26,7 +26,6 @@ from dip.training.stopping import best_state, rules, stopped_by
 
 log = logging.getLogger(__name__)
 FILLED = 300_000  # pixels of a hole
-REFINED = 500  # pixels of a hole, below which its refinement is not worth the seconds
 LABELS = {"composite": "inpainted", "biharmonic": "biharmonic (baseline)"}
 LABELS |= {"before_refine": "before refinement", "before_texture": "before texture"}
 
@@ -95,7 +94,7 @@ class ResultWriter:
     def write(self, output: Tensor, run: dict[str, Any], evidence: Evidence | None = None) -> Result:
         """output: (1, C, h, w), at the size of the work; run: what is known of how it was reached."""
         before, started = {}, time.monotonic()
-        if self.refine is not None and self.refine.rounds > 0 and (self.photo.work.mask < 1).sum() >= REFINED:
+        if self.refine is not None and self.refine.rounds > 0:
             before["before_refine"] = output
             output, run["refine"] = mix(self.refine, output, Sample(*self.photo.work), evidence)
         if self.texture is not None and self.texture.holes:
