@@ -4,8 +4,8 @@
     python scripts/lab/evaluate.py outputs/evaluate/skip --suites text,holes --seeds 0,1,2 model=skip input=noise
     python scripts/lab/evaluate.py outputs/evaluate/set11 --suites pixels50 --pictures DIR experiment=paper_pixels
 
-In pixels20 to pixels90 that percentage of the pixels is missing; pixels50 is grey. In text, words lie over each picture.
-In holes, each picture has one region of some size and shape. A second call runs what is missing in the folder.
+In pixels20 to pixels90 that percentage of the pixels is missing; pixels50 is grey. In text, words lie over each
+picture. In holes, each picture has one region of some size and shape. A second call runs what is missing in the folder.
 """
 
 import argparse

@@ -133,7 +133,7 @@ class GroupSparse:
 
 
 def eigenvectors(matrices: Tensor) -> tuple[Tensor, Tensor]:
-    """The eigenvalues (N, K) and eigenvectors (N, K, K) of symmetric matrices: a part in each thread, as LAPACK has one."""
+    """The eigenvalues (N, K) and eigenvectors (N, K, K) of symmetric matrices; LAPACK itself uses one thread."""
     matrices = matrices + TINY * torch.eye(matrices.shape[-1], device=matrices.device)
     threads = torch.get_num_threads() if matrices.device.type == "cpu" else 1
     values, vectors = zip(*workers(threads).map(torch.linalg.eigh, matrices.chunk(threads)), strict=True)
