@@ -66,14 +66,14 @@ class Muon(torch.optim.Adam):
             with torch.enable_grad():
                 loss = closure()
         *_, kernels = self.param_groups
-        gradients = [kernel.grad for kernel in kernels["params"]]
-        for kernel, gradient in zip(kernels["params"], gradients, strict=True):
+        gradients = [parameter.grad for parameter in kernels["params"]]
+        for parameter, gradient in zip(kernels["params"], gradients, strict=True):
             if gradient is not None:
-                kernel.add_(self.direction(kernel, gradient), alpha=-kernels["lr"])
-                kernel.grad = None  # Adam leaves it alone
+                parameter.add_(self.direction(parameter, gradient), alpha=-kernels["lr"])
+                parameter.grad = None  # Adam leaves it alone
         super().step()
-        for kernel, gradient in zip(kernels["params"], gradients, strict=True):
-            kernel.grad = gradient
+        for parameter, gradient in zip(kernels["params"], gradients, strict=True):
+            parameter.grad = gradient
         return loss
 
     def direction(self, kernel: Tensor, gradient: Tensor) -> Tensor:

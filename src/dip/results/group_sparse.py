@@ -79,38 +79,52 @@ class GroupSparse:
         down, right = (max(-(side - self.patch) % self.stride, self.patch - side) for side in picture.shape[-2:])
         return F.pad(picture, (0, right, 0, down), mode="replicate")
 
+    def strips(self, touches: Tensor) -> Iterator[tuple[slice, slice, Tensor]]:
+        """A few rows of the grid at a time: which, those of the picture where their groups lie, and which groups."""
+        of_group, rows = touches.nonzero()[:, 0], max(STRIP // self.stride, 1)
+        for first in range(0, len(touches), rows):
+            mine = (of_group >= first) & (of_group < first + rows)
+            if mine.any():
+                top, bottom = self.stride * first - self.radius, self.stride * (first + rows) + self.radius
+                yield slice(first, first + rows), slice(max(top, 0), bottom + self.patch), mine
+
     def search(self, picture: Tensor, touches: Tensor) -> Tensor:
         """The `similar` patches most like each group's first: (groups, similar), numbered along the rows.
 
         touches: which patches of the grid are a group's first, those that touch the hole.
         """
         height, width = (side - self.patch + 1 for side in picture.shape[-2:])
-        corners = self.stride * touches.nonzero()
         reach = range(-self.radius, self.radius + 1)
         shifts = torch.tensor([(down, right) for down in reach for right in reach], device=picture.device)
-        distances = torch.full((len(shifts), len(corners)), torch.inf, device=picture.device)
-        for number, (down, right) in enumerate(shifts.tolist()):
-            moved = corners + shifts[number]
-            inside = ((moved >= 0) & (moved < moved.new_tensor([height, width]))).all(dim=1)
-            difference = (picture - picture.roll((-down, -right), (2, 3))).square().sum(dim=1, keepdim=True)
-            likeness = F.avg_pool2d(difference, self.patch, self.stride)[0, 0]
-            distances[number] = likeness[touches].where(inside, torch.inf)
-        found = distances.topk(self.similar, dim=0, largest=False)
-        # (similar, groups, 2); a small picture has too few, and its first patch stands in for the others.
-        places = corners + shifts[found.indices] * found.values.isfinite()[..., None]
-        return (places[..., 0] * width + places[..., 1]).T.contiguous()
+        around, found = F.pad(picture, 4 * [self.radius], mode="replicate"), []
+        for rows, _, mine in self.strips(touches):
+            distances = self.distances(picture, around, shifts, touches, rows)
+            corners = self.stride * touches.nonzero()[mine]
+            moved = corners + shifts[:, None]
+            inside = ((moved >= 0) & (moved < moved.new_tensor([height, width]))).all(dim=2)
+            best = distances.where(inside, torch.inf).topk(self.similar, dim=0, largest=False)
+            # (similar, groups, 2); a small picture has too few, and its first patch stands in for the others.
+            places = corners + shifts[best.indices] * best.values.isfinite()[..., None]
+            found.append((places[..., 0] * width + places[..., 1]).T)
+        return torch.cat(found)
+
+    def distances(self, picture: Tensor, around: Tensor, shifts: Tensor, touches: Tensor, rows: slice) -> Tensor:
+        """How far each group's first patch in some rows of the grid is from the one at each shift: (shifts, groups)."""
+        first, touches = self.stride * rows.start, touches[rows]
+        own = picture[..., first : first + self.stride * (len(touches) - 1) + self.patch, :]
+        height, width = own.shape[-2:]
+        distances = torch.empty(len(shifts), int(touches.sum()), device=picture.device)
+        for number, (down, right) in enumerate((shifts + self.radius).tolist()):
+            other = around[..., first + down : first + down + height, right : right + width]
+            difference = (own - other).square().sum(dim=1, keepdim=True)
+            distances[number] = F.avg_pool2d(difference, self.patch, self.stride)[0, 0][touches]
+        return distances
 
     def shrink(self, picture: Tensor, touches: Tensor, members: Tensor, threshold: float) -> Tensor:
         """The mean of all patches whose groups have kept their large singular values; elsewhere the picture."""
-        height, width = picture.shape[-2:]
         total, count = torch.zeros_like(picture), torch.zeros_like(picture[:, :1])
-        reach, tops = self.radius + self.patch, self.stride * touches.nonzero()[:, 0]
-        for top in range(0, height, STRIP):
-            mine = (tops >= top) & (tops < top + STRIP)
-            if not mine.any():
-                continue
-            rows = slice(max(top - self.radius, 0), min(top + STRIP + reach, height))
-            first = rows.start * (width - self.patch + 1)
+        for _, rows, mine in self.strips(touches):
+            first = rows.start * (picture.shape[-1] - self.patch + 1)
             strip, weight = self.shrink_strip(picture[:, :, rows], members[mine] - first, threshold)
             total[:, :, rows] += strip
             count[:, :, rows] += weight
