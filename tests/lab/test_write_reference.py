@@ -52,7 +52,7 @@ def test_rows_have_default_type_range_and_meaning():
     assert "| `stopping.patience_steps` | thin 300, large null | a whole number, at least 1, or null |" in PAGE
     assert "| `callbacks.progress.every_steps` | `10` |" in PAGE
     assert "### `penalty=colour_range` (default)" in PAGE  # by the default recipe
-    assert "| all of `quick`, `members=4`, `by_hole.steps`: thin 4000, large 500 |" in PAGE
+    assert "`members=4`, `by_hole.steps`: thin 1200, large 500, `by_hole.rounds`: thin 40, large 0 |" in PAGE
 
 
 def test_a_cell_may_have_a_bar(reference):
