@@ -256,6 +256,11 @@ def peak(variant: str, width: int, height: int, overrides: list[str], steps: int
                 step()
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
+    return peak_memory()
+
+
+def peak_memory() -> int:
+    """The peak memory of this process in bytes, without that of a GPU."""
     (line,) = [line for line in MEMORY.read_text().splitlines() if line.startswith("VmHWM:")]
     return 1024 * int(line.split()[1])
 

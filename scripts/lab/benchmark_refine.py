@@ -10,11 +10,9 @@ import argparse
 import platform
 import statistics
 import time
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
-from pathlib import Path
 
 import torch
+from benchmark import alone, peak_memory
 from torch import Tensor
 
 from dip.config.build import instantiate_group
@@ -23,34 +21,22 @@ from dip.image import masks, tensors
 from dip.results.group_sparse import GroupSparse
 
 WORDS = "The quick brown fox jumps over the lazy dog"
-MEMORY = Path("/proc/self/status")  # where Linux has the peak memory of a process
 
 
 def hole(kind: str, height: int, width: int) -> Tensor:
     if kind == "text":
         return masks.text(height, width, WORDS, 16)
-    return (torch.rand(1, 1, height, width, generator=torch.Generator().manual_seed(0)) < 0.5).float()
+    return masks.random_pixels(height, width, known_share=0.5, seed=0)
 
 
 def refine_once(kind: str, width: int, height: int, overrides: list[str]) -> tuple[float, int]:
     """The seconds of one refinement, and the bytes by which it has grown this process's peak memory."""
     step: GroupSparse = instantiate_group(compose(["hole_kind=thin", *overrides]), "refine")
     picture, mask = tensors.photograph("astronaut", width, height), hole(kind, height, width)
-    before, started = peak(), time.perf_counter()
+    before, started = peak_memory(), time.perf_counter()
     for _ in step(picture, picture * mask, mask):
         pass
-    return time.perf_counter() - started, peak() - before
-
-
-def peak() -> int:
-    (line,) = [line for line in MEMORY.read_text().splitlines() if line.startswith("VmHWM:")]
-    return 1024 * int(line.split()[1])
-
-
-def grown(*arguments: object) -> int:
-    """The same in a new process, whose memory nothing else has grown."""
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-        return pool.submit(refine_once, *arguments).result()[1]  # pyright: ignore[reportArgumentType]
+    return time.perf_counter() - started, peak_memory() - before
 
 
 def main() -> None:
@@ -65,7 +51,7 @@ def main() -> None:
         width, height = map(int, size.split("x"))
         for kind in ("text", "half"):
             case = kind, width, height, arguments.overrides
-            memory = grown(*case) / 1e6
+            memory = alone(refine_once, *case)[1] / 1e6
             seconds = [refine_once(*case)[0] for _ in range(arguments.repeats + 1)][1:]
             middle = statistics.median(seconds)
             print(f"| {size} | {kind} | {middle:.2f} | {min(seconds):.2f} to {max(seconds):.2f} | {memory:.0f} |")

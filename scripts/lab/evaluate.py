@@ -186,8 +186,7 @@ def masks_of(folder: Path | None) -> dict[str, Tensor]:
 def pixels(missing: float, grey: bool, pictures: dict[str, Tensor], folder: Path) -> Iterator[tuple[str, list[str]]]:
     for name, picture in pictures.items():
         path = folder / f"{name}{'_grey' if grey else ''}.png"
-        drawn = tensors.to_pil(picture)
-        (drawn.convert("L") if grey else drawn).save(path)
+        tensors.to_pil(luminance(picture) if grey else picture).save(path)
         yield name, ["data=random_pixels", f"data.image='{path}'", f"data.mask.known_share={1 - missing:.2f}"]
 
 

@@ -1,8 +1,6 @@
 """Optimizers that need more than PyTorch's own class; configs/optimizer names all others directly."""
 
 from collections.abc import Iterable
-from itertools import compress
-from operator import not_
 from typing import Annotated, Any, Literal
 
 import torch
@@ -54,9 +52,9 @@ class Muon(torch.optim.Adam):
         groups = [group if isinstance(group, dict) else {"params": [group]} for group in parameters]
         own = [group for group in groups if "lr" in group]  # the input has a rate of its own
         weights = [weight for group in groups if "lr" not in group for weight in group["params"]]
-        is_kernel = [weight.ndim == 4 and len(weight) > 1 for weight in weights]  # the input is one row
-        super().__init__([{"params": [*compress(weights, map(not_, is_kernel))], "lr": lr}, *own])
-        self.add_param_group({"params": [*compress(weights, is_kernel)], "lr": kernel_lr})
+        others = [weight for weight in weights if not is_kernel(weight)]
+        super().__init__([{"params": others, "lr": lr}, *own])
+        self.add_param_group({"params": [weight for weight in weights if is_kernel(weight)], "lr": kernel_lr})
         self.momentum = momentum
 
     @torch.no_grad()
@@ -80,13 +78,17 @@ class Muon(torch.optim.Adam):
         """Of the kernel's shape, as a matrix with singular values near 1, scaled by its sides."""
         state = self.state[kernel]
         if not state:
-            state.update(
-                {"step": torch.tensor(0.0), "mean": torch.zeros_like(gradient)}
-            )  # Adam expects steps of any state
+            state["step"] = torch.tensor(0.0)  # Adam expects it in any state that it loads
+            state["mean"] = torch.zeros_like(gradient)
         state["mean"].lerp_(gradient, 1 - self.momentum)
         ahead = gradient.lerp(state["mean"], self.momentum)  # Nesterov's momentum
         matrix = orthogonal(ahead.flatten(1))
         return matrix.view_as(gradient) * max(1, matrix.shape[0] / matrix.shape[1]) ** 0.5
+
+
+def is_kernel(weight: Tensor) -> bool:
+    """Whether it is a matrix of several rows; the learned input has one, whose orthogonal step hardly moves it."""
+    return weight.ndim == 4 and len(weight) > 1
 
 
 def orthogonal(matrix: Tensor) -> Tensor:

@@ -25,8 +25,8 @@ class GroupSparse:
 
     Each patch that touches the hole forms a group with the patches around it that are most like it. The group, a matrix
     with a row for each patch, keeps its large singular values only, the patches go back to their places, where their
-    mean counts, and known pixels are put back. The threshold falls from round to round (group-based sparse
-    representation, arXiv:1405.3351, with its adaptive dictionary and without its outer splitting).
+    mean counts, and known pixels are put back. The threshold falls from round to round. That is group-based sparse
+    representation (GSR, arXiv:1405.3351) in a plain loop, where the paper solves it by split Bregman iteration.
     """
 
     patch: Annotated[int, Ge(2)]  # side of a patch, in pixels
@@ -62,6 +62,7 @@ class GroupSparse:
         return slice(max(first[0] - reach, 0), last[0] + reach), slice(max(first[1] - reach, 0), last[1] + reach)
 
     def rounds_of(self, picture: Tensor, target: Tensor, mask: Tensor) -> Iterator[Tensor]:
+        """The same for a picture that is cut to what is near the hole."""
         height, width = picture.shape[-2:]
         picture, target, mask = (self.fitted(each) for each in (picture, target, mask))
         known = mask == 1
