@@ -3,7 +3,6 @@ from itertools import pairwise
 import pytest
 import torch
 
-from dip.errors import UserError
 from dip.image.metrics import biharmonic, psnr
 from dip.results import group_sparse
 from dip.results.group_sparse import GroupSparse
@@ -97,11 +96,6 @@ def test_every_option_changes_what_is_drawn(mask, other):
         last(GroupSparse(**OPTIONS | own), truth * mask, truth * mask, mask) for own in ({"rounds": 6}, other)
     )
     assert not torch.equal(plain, changed)
-
-
-def test_a_group_of_more_patches_than_there_are_places_is_refused():
-    with pytest.raises(UserError, match=r"refine.similar=10, but within refine.radius=1 there are 9 places"):
-        GroupSparse(**OPTIONS | {"radius": 1, "similar": 10})
 
 
 def test_groups_that_are_nearly_black_have_eigenvectors():

@@ -4,22 +4,16 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
-from typing import Annotated
 
 import torch
 import torch.nn.functional as F
-from annotated_types import Ge, Gt, Lt
 from torch import Tensor
-
-from dip.errors import UserError
-from dip.options import checked
 
 STRIP = 64  # rows whose patches are in memory at once
 TINY = 1e-6  # far below a threshold's square; LAPACK finds NaN in some matrices that are nearly zero
 
 
-@checked
-@dataclass(eq=False, repr=False)
+@dataclass(frozen=True)
 class GroupSparse:
     """Draws a hole anew from similar patches, round by round.
 
@@ -29,21 +23,14 @@ class GroupSparse:
     representation (GSR, arXiv:1405.3351) in a plain loop, where the paper solves it by split Bregman iteration.
     """
 
-    patch: Annotated[int, Ge(2)]  # side of a patch, in pixels
-    stride: Annotated[int, Ge(1)]  # from one group's first patch to the next
-    radius: Annotated[int, Ge(1)]  # how far away a group's patches may lie
-    similar: Annotated[int, Ge(2)]  # patches of a group
-    rounds: Annotated[int, Ge(0), "0 leaves the output as it is"]
-    relaxation: Annotated[float, Gt(0), Lt(2)]  # how far a round goes towards what it has found; 1 is all the way
-    first_threshold: Annotated[float, Gt(0)]  # of a singular value; pixel values lie between 0 and 1
-    last_threshold: Annotated[float, Gt(0)]
-
-    def __post_init__(self) -> None:
-        if self.similar > (places := (2 * self.radius + 1) ** 2):
-            raise UserError(
-                f"refine.similar={self.similar}, but within refine.radius={self.radius} there are {places} places; "
-                "set a larger refine.radius"
-            )
+    patch: int  # side of a patch, in pixels
+    stride: int  # from one group's first patch to the next
+    radius: int  # how far away a group's patches may lie
+    similar: int  # patches of a group, no more than there are places within the radius
+    rounds: int
+    relaxation: float  # how far a round goes towards what it has found; 1 is all the way
+    first_threshold: float  # of a singular value; pixel values lie between 0 and 1
+    last_threshold: float
 
     def __call__(self, picture: Tensor, target: Tensor, mask: Tensor) -> Iterator[Tensor]:
         """The picture (1, C, H, W) after each round; mask: (1, 1, H, W), 1 = known, and its target (1, C, H, W)."""

@@ -16,10 +16,9 @@ from dip.image import formats, tensors
 from dip.image.metrics import biharmonic, texture_distance
 from dip.image.photo import Photo
 from dip.prior.sample import Sample, compare, compare_texture, measure
-from dip.results.experts import mix
 from dip.results.folder import RunFolder
-from dip.results.group_sparse import GroupSparse
 from dip.results.pictures import side_by_side
+from dip.results.refinement import Refinement
 from dip.results.texture import Quilting
 from dip.training.holdout import Evidence
 from dip.training.stopping import best_state, rules, stopped_by
@@ -88,7 +87,7 @@ class ResultWriter:
     photo: Photo
     folder: RunFolder
     output_file: OutputFile
-    refine: GroupSparse | None  # draws a thin hole in the output anew
+    refine: Refinement | None  # draws a thin hole in the output anew
     texture: Quilting | None  # gives a large hole in the output its details
 
     def write(self, output: Tensor, run: dict[str, Any], evidence: Evidence | None = None) -> Result:
@@ -96,7 +95,7 @@ class ResultWriter:
         before, started = {}, time.monotonic()
         if self.refine is not None and self.refine.rounds > 0:
             before["before_refine"] = output
-            output, run["refine"] = mix(self.refine, output, Sample(*self.photo.work), evidence)
+            output, run["refine"] = self.refine(output, Sample(*self.photo.work), evidence)
         if self.texture is not None and self.texture.holes:
             count = len(self.texture.holes)
             said = "1 hole lies" if count == 1 else f"{count} holes lie"

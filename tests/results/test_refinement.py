@@ -3,10 +3,15 @@ import pytest
 import torch
 from PIL import Image
 
+from dip.errors import UserError
 from dip.image.metrics import psnr
 from dip.prior.sample import Sample
-from dip.results.experts import blend, mix, weigh
+from dip.results.group_sparse import GroupSparse
+from dip.results.refinement import Refinement, blend, weigh
 from dip.training.holdout import Evidence
+
+OPTIONS = {"patches": [4], "similar": 0.5, "stride": 2, "radius": 4, "rounds": 3, "relaxation": 1.5}
+OPTIONS |= {"first_threshold": 0.2, "last_threshold": 0.02}
 
 
 @pytest.fixture
@@ -39,31 +44,52 @@ def test_the_mixture_is_at_least_as_good_as_each_method_where_it_was_chosen(samp
     assert error > max(psnr(picture, sample.truth, held_out) for picture in drawn.values())
 
 
-def test_the_held_out_pixels_decide_whether_the_step_is_taken(sample, held_out):
-    def spoil(picture, target, mask):
+def test_the_held_out_pixels_decide_whether_the_hole_is_refined(sample, held_out, monkeypatch):
+    def spoil(step, picture, target, mask):
         yield torch.zeros_like(picture)
 
-    def mend(picture, target, mask):
+    def mend(step, picture, target, mask):
         assert not target[(mask == 0).expand_as(target)].any()
         yield sample.truth
 
     output = off(sample.truth, 0.05, 1)
-    for step, chosen in ((spoil, "network"), (mend, "network_step")):
-        found, said = mix(step, output, sample, Evidence(output, held_out))
-        assert max(said["weights"], key=said["weights"].get).startswith(chosen)
+    for step, chosen in ((spoil, "network"), (mend, "patches_4")):
+        monkeypatch.setattr(GroupSparse, "__call__", step)
+        found, said = Refinement(**OPTIONS)(output, sample, Evidence(output, held_out))
+        assert max(said["weights"], key=said["weights"].get) == chosen
         scores = said["psnr_held_out"]
+        assert scores.keys() == {"network", "patches_4", "biharmonic", "mixed"}
         assert scores["mixed"] >= scores["network"] - 0.01
         assert torch.equal(found * sample.mask, output * sample.mask)
     assert psnr(found, sample.truth, sample.mask == 0) > 40
 
 
-def test_without_held_out_pixels_the_step_is_taken(sample):
-    def mend(picture, target, mask):
-        yield sample.truth
+def test_each_size_is_a_method_of_its_own_and_their_mean_is_taken_without_held_out_pixels(sample):
+    output = off(sample.truth, 0.05, 1)
+    both, said = Refinement(**OPTIONS | {"patches": [4, 6]})(output, sample, None)
+    assert said == {"weights": {"patches_4": 0.5, "patches_6": 0.5}}
+    each = [Refinement(**OPTIONS | {"patches": [side]})(output, sample, None)[0] for side in (4, 6)]
+    assert not torch.equal(*each)
+    torch.testing.assert_close(both, torch.where(sample.mask < 1, torch.stack(each).mean(dim=0), output))
 
-    found, said = mix(mend, torch.zeros_like(sample.target), sample, None)
-    assert said == {"weights": {"network_step": 1.0}}
-    assert torch.equal(found[..., 4:8, 4:20], sample.truth[..., 4:8, 4:20])
+
+def test_groups_grow_with_their_patches():
+    small, large = (Refinement(**OPTIONS).step(side) for side in (4, 8))
+    assert (small.similar, large.similar) == (8, 32)
+    assert large.first_threshold == 2 * small.first_threshold
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"radius": 1, "similar": 0.7}, "refine.similar=0.7 is 11 patches of 4x4, but within refine.radius=1 there are 9"),
+        ({"patches": []}, "patches=\\[\\], but it must be a list"),
+        ({"patches": [1]}, "patches=\\[1\\], but it must be a list, each a whole number, at least 2"),
+    ],
+)
+def test_what_cannot_be_refined_with_is_refused(options, said):
+    with pytest.raises(UserError, match=said):
+        Refinement(**OPTIONS | options)
 
 
 @pytest.mark.parametrize("hole", [1, 30])

@@ -1,0 +1,104 @@
+"""Thin holes of a result: a mixture of what several methods draw, weighed by the pixels that the run held out."""
+
+import logging
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import numpy as np
+import torch
+from annotated_types import Ge, Gt, Lt, MinLen
+from scipy.optimize import nnls
+from torch import Tensor
+
+from dip.errors import UserError
+from dip.image.metrics import biharmonic, psnr
+from dip.options import checked
+from dip.prior.sample import Sample
+from dip.results.group_sparse import GroupSparse
+from dip.training.holdout import Evidence
+
+log = logging.getLogger(__name__)
+NETWORK, SMOOTH = "network", "biharmonic"
+LEAST = 0.01  # weight of a method
+
+
+@checked
+@dataclass(eq=False, repr=False)
+class Refinement:
+    """Draws thin holes of an output anew.
+
+    The methods are the output itself, biharmonic inpainting, and `GroupSparse` from the output on with patches of each
+    size. The hole gets their mixture of the least squared error on the held-out pixels; without these it gets the mean
+    over the sizes.
+    """
+
+    patches: Annotated[Sequence[Annotated[int, Ge(2)]], MinLen(1), "refine=none leaves the hole as it is"]  # sides
+    similar: Annotated[float, Gt(0)]  # patches of a group, for each pixel of a patch
+    stride: Annotated[int, Ge(1)]  # of GroupSparse, as the others
+    radius: Annotated[int, Ge(1)]
+    rounds: Annotated[int, Ge(0), "0 leaves the output as it is"]
+    relaxation: Annotated[float, Gt(0), Lt(2)]
+    first_threshold: Annotated[float, Gt(0)]  # for each pixel of a patch's side
+    last_threshold: Annotated[float, Gt(0)]
+
+    def __post_init__(self) -> None:
+        self.steps = {f"patches_{side}": self.step(side) for side in self.patches}
+
+    def step(self, side: int) -> GroupSparse:
+        similar, places = max(round(self.similar * side**2), 2), (2 * self.radius + 1) ** 2
+        if similar > places:
+            raise UserError(
+                f"refine.similar={self.similar:g} is {similar} patches of {side}x{side}, but within "
+                f"refine.radius={self.radius} there are {places} places; set a larger refine.radius"
+            )
+        thresholds = side * self.first_threshold, side * self.last_threshold
+        return GroupSparse(side, self.stride, self.radius, similar, self.rounds, self.relaxation, *thresholds)
+
+    def __call__(self, output: Tensor, sample: Sample, evidence: Evidence | None) -> tuple[Tensor, dict[str, Any]]:
+        """The output with another hole, (1, C, H, W), and what metrics.json holds of it."""
+        weights, found = dict.fromkeys(self.steps, 1 / len(self.steps)), {}
+        if evidence is not None:
+            target, mask = sample.target * ~evidence.held_out, sample.mask * ~evidence.held_out
+            drawn = dict(self.draw([NETWORK, *self.steps, SMOOTH], evidence.picture, target, mask))
+            weights = weigh(drawn, sample.target, evidence.held_out)
+            scores = {**drawn, "mixed": blend(weights, drawn)}
+            scores = {name: psnr(picture, sample.target, evidence.held_out) for name, picture in scores.items()}
+            found = {"psnr_held_out": scores}
+        drawn = dict(self.draw(weights, output, sample.target, sample.mask))
+        shares = ", ".join(f"{100 * weight:.0f} % {words(name)}" for name, weight in weights.items())
+        log.info("The hole is drawn by %s.", shares)
+        return torch.where(sample.mask < 1, blend(weights, drawn), output), {"weights": weights, **found}
+
+    def draw(self, methods: Iterable[str], picture: Tensor, target: Tensor, mask: Tensor) -> Iterator[tuple[str, Any]]:
+        """The picture (1, C, H, W) of each method, by its name."""
+        for name in methods:
+            if name in self.steps:
+                (drawn,) = deque(self.steps[name](picture, target, mask), maxlen=1)  # without keeping those before it
+            else:
+                drawn = picture if name == NETWORK else biharmonic(target, mask)
+            yield name, drawn.clamp(0, 1)
+
+
+def words(method: str) -> str:
+    kind, _, side = method.partition("_")
+    return f"similar patches of {side}x{side}" if side else {NETWORK: "the network", SMOOTH: "biharmonic inpainting"}[kind]
+
+
+def weigh(drawn: Mapping[str, Tensor], target: Tensor, region: Tensor) -> dict[str, float]:
+    """The weight of each method that has one above LEAST, by non-negative least squares over a boolean region.
+
+    The weights are not negative and add up to one.
+    """
+    inside = region.expand_as(target)
+    columns = np.stack([picture[inside].numpy() for picture in drawn.values()], axis=1).astype(np.float64)
+    strict = 1e3 * len(columns) ** 0.5  # of the row that has the weights add up to one
+    system = np.vstack([columns, np.full((1, columns.shape[1]), strict)])
+    weights, _ = nnls(system, np.append(target[inside].numpy().astype(np.float64), strict))
+    kept = {name: float(weight) for name, weight in zip(drawn, weights, strict=True) if weight > LEAST}
+    return {name: round(weight / sum(kept.values()), 4) for name, weight in kept.items()}
+
+
+def blend(weights: Mapping[str, float], drawn: Mapping[str, Tensor]) -> Tensor:
+    return torch.stack([weight * drawn[name] for name, weight in weights.items()]).sum(dim=0)
