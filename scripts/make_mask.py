@@ -37,13 +37,13 @@ def random_pixels(photo: Image.Image, known_share: float, seed: int) -> Hole:
 
 def mask_file(photo: Image.Image, path: str) -> Hole:
     from dip.image import masks, tensors
-    from dip.image.formats import open_picture
+    from dip.image.files.opening import open_picture
 
     picture = open_picture(path, "--mask")
     opaque = tensors.alpha(picture)
     if opaque is not None and opaque.min() < 1:
         raise UserError(f"--mask {path} has transparent pixels; save it in black and white")
-    hole = masks.known_fraction(picture, "black", f"--mask={path}")[0, 0].numpy() < 0.5
+    hole = masks.known_fraction(masks.as_picture(picture), "black", f"--mask={path}")[0, 0].numpy() < 0.5
     if hole.shape != (photo.height, photo.width):
         raise UserError(f"{path} is {hole.shape[1]}x{hole.shape[0]} but the photograph is {photo.width}x{photo.height}")
     return hole

@@ -19,7 +19,7 @@ from dip.config.build import instantiate_group
 from dip.config.compose import compose
 from dip.image import masks, tensors
 from dip.prior.sample import Sample
-from dip.results.refinement import Refinement
+from dip.results.holes.refinement import Refinement
 
 WORDS = "The quick brown fox jumps over the lazy dog"
 

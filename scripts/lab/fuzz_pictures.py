@@ -23,9 +23,9 @@ import torch
 from PIL import Image
 
 from dip.errors import UserError
-from dip.image import formats, masks
-from dip.image.formats import WRITTEN
-from dip.image.photo import example, read_photo
+from dip.image import masks
+from dip.image.files.writing import WRITTEN, write
+from dip.image.read import example, read_photo
 
 FORMATS = {
     "JPEG": ("L", "RGB", "CMYK"),
@@ -102,6 +102,8 @@ def attempt(folder: Path, seed: int, index: int) -> str:
             soft_mask=soft_mask,
             turn_mask=not without_mask and turn_mask,
             resize_mask=bool(rng.random() < 0.5),
+            missing=None,
+            channel_axis=None,
             grow_hole=int(rng.integers(0, 3)),
             crop="auto",
             max_side=256,
@@ -114,7 +116,7 @@ def attempt(folder: Path, seed: int, index: int) -> str:
             raise RuntimeError("the refusal is not one line that names a key") from error
         broken_off = "cannot be read" in str(error) or "is not a picture" in str(error)
         return "refused as broken" if broken_off else "refused otherwise"
-    formats.write(photo.paste(photo.enlarge(output)), folder / "result.tif")
+    write(photo.paste(photo.enlarge(output)), folder / "result.tif")
     return "read"
 
 

@@ -6,7 +6,8 @@ import torch
 from PIL import Image
 
 from dip.errors import UserError
-from dip.image import formats, tensors
+from dip.image import tensors
+from dip.image.files import opening
 from dip.image.files.kinds import help_for, readable_endings
 from dip.image.photo import Photo
 
@@ -28,13 +29,13 @@ FTYP = b"\0\0\0\x18ftyp"
         ("a.exr", b"\x76\x2f\x31\x01" + bytes(9), "is a picture of high dynamic range"),
         ("a.jpg", b"<!DOCTYPE html><html>", "is a web page, .* download the picture itself"),
         ("a.png", b"version https://git-lfs.github.com/spec/v1", "is a pointer of Git LFS"),
-        ("a.png", b"just some text", "is not a picture that Pillow can read"),
+        ("a.png", b"just some text", "is not a picture that can be read"),
     ],
 )
 def test_what_pillow_does_not_read_is_named_with_what_helps(tmp_path, name, content, message):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(UserError, match=message) as refused:
-        formats.open_picture(tmp_path / name, "data.image")
+        opening.open_picture(tmp_path / name, "data.image")
     assert "\n" not in str(refused.value)
 
 
@@ -42,7 +43,7 @@ def test_what_pillow_does_not_read_is_named_with_what_helps(tmp_path, name, cont
 def test_the_thumbnail_of_a_raw_photograph_is_not_taken_for_it(tmp_path, name, tags):
     Image.new("RGB", (16, 12)).save(tmp_path / name, "TIFF", tiffinfo=tags)
     with pytest.raises(UserError, match="is a raw photograph" if name.endswith("nef") else "raw"):
-        formats.open_picture(tmp_path / name, "data.image")
+        opening.open_picture(tmp_path / name, "data.image")
 
 
 def test_endings_that_pillow_only_knows_by_name_are_none_of_pictures():
@@ -56,8 +57,8 @@ def test_endings_that_pillow_only_knows_by_name_are_none_of_pictures():
 def test_a_file_larger_than_the_limit_is_refused_before_it_is_decoded(tmp_path):
     Image.new("1", (2000, 1000)).save(tmp_path / "a.png")
     with pytest.raises(UserError, match=r"has 2 megapixels, and data.max_megapixels=1.5; give a larger one if you"):
-        formats.open_picture(tmp_path / "a.png", "data.mask", 1.5)
-    assert formats.open_picture(tmp_path / "a.png", "data.mask", 2).size == (2000, 1000)
+        opening.open_picture(tmp_path / "a.png", "data.mask", 1.5)
+    assert opening.open_picture(tmp_path / "a.png", "data.mask", 2).size == (2000, 1000)
 
 
 @pytest.mark.parametrize("ending", [".jpg", ".png"])
@@ -66,16 +67,16 @@ def test_what_can_be_read_of_a_damaged_photograph_is_used_but_of_no_mask(tmp_pat
     noise.save(tmp_path / f"whole{ending}")
     content, path = (tmp_path / f"whole{ending}").read_bytes(), tmp_path / f"half{ending}"
     path.write_bytes(content[: len(content) * 2 // 3])
-    opened = formats.open_picture(path, "data.image")
-    whole = formats.open_picture(tmp_path / f"whole{ending}", "data.image")
+    opened = opening.open_picture(path, "data.image")
+    whole = opening.open_picture(tmp_path / f"whole{ending}", "data.image")
     assert np.array_equal(np.array(opened)[:16], np.array(whole)[:16])
     assert "is damaged: " in caplog.text
     assert "what can be read of it is used" in caplog.text
     with pytest.raises(UserError, match="cannot be read"):
-        formats.open_picture(path, "data.mask")
+        opening.open_picture(path, "data.mask")
     path.write_bytes(content[: content.index(b"IDAT") + 6 if ending == ".png" else content.index(b"\xff\xda") + 2])
     with pytest.raises(UserError, match=r"cannot be read|is not a picture"):
-        formats.open_picture(path, "data.image")
+        opening.open_picture(path, "data.image")
 
 
 def with_hole(values):

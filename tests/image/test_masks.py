@@ -7,7 +7,7 @@ from dip.config.build import read_data
 from dip.config.compose import compose
 from dip.errors import UserError
 from dip.image import masks
-from dip.image.photo import damage
+from dip.image.read import damage
 
 
 @pytest.mark.parametrize(("hole", "known"), [("black", [1, 1, 0, 0]), ("white", [0, 0, 1, 1])])

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import ExifTags, Image, ImageCms, PngImagePlugin
 
-from dip.image import formats
+from dip.image.files import opening, writing
 
 PICTURE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (18, 22, 3), dtype=np.uint8))
 XMP = (
@@ -45,8 +45,8 @@ def result(tmp_path, caplog):
 
     def read_and_written(content, ending=".jpg"):
         (tmp_path / f"a{ending}").write_bytes(content)
-        opened = formats.open_picture(tmp_path / f"a{ending}", "data.image")
-        return formats.encoded(opened, "PNG"), formats.encoded(opened, formats.file_format(tmp_path / f"a{ending}"))
+        opened = opening.open_picture(tmp_path / f"a{ending}", "data.image")
+        return writing.encoded(opened, "PNG"), writing.encoded(opened, writing.file_format(tmp_path / f"a{ending}"))
 
     return read_and_written
 

@@ -8,13 +8,13 @@ from PIL import Image
 from dip.config.build import read_data
 from dip.errors import UserError
 from dip.image import masks
-from dip.image.photo import damage, example, random_pixels, read_photo
+from dip.image.read import damage, example, random_pixels, read_photo
 
 
 def read(photograph, mask, truth=None, **options):
     paths = (None if path is None else str(path) for path in (photograph, mask, truth))
     defaults = {"hole": "black", "soft_mask": "threshold", "resize_mask": False, "grow_hole": 0, "crop": "auto"}
-    defaults |= {"turn_mask": "auto", "max_side": None, "max_megapixels": 250}
+    defaults |= {"turn_mask": "auto", "max_side": None, "max_megapixels": 250, "missing": None, "channel_axis": None}
     defaults |= {"example": lambda: pytest.fail("the example was not asked for")}
     return read_photo(*paths, **defaults | options)
 

@@ -102,7 +102,7 @@ def test_runs_whose_mean_is_the_result_keep_to_the_colours_that_so_many_more_hav
     spread = torch.cat(found).var(dim=0, correction=0).mean(dim=0)[None, None].sqrt()
     of_colours = functional.interpolate(spread, (72, 96), mode="bilinear")[..., 16:56, 20:60]
     assert all((own["deviation"][..., 16:56, 20:60] >= of_colours - 1e-6).all() for own in raw)
-    within = torch.cat([own["deviation"] for own in raw]).square().mean(dim=0)[0]
+    within = torch.cat([own["deviation"] for own in raw]).square().mean(dim=(0, 1))
     between = torch.cat([own["output"] for own in raw]).var(dim=0, correction=0).mean(dim=0)
     with Image.open(tmp_path / "both" / "uncertainty.png") as file:
         shown = np.array(file.convert("L"), dtype=float) / 255

@@ -11,7 +11,6 @@ from PIL import Image
 
 from dip.config.resume import resumed_config
 from dip.errors import Interrupted, UserError
-from dip.prior.averages import deviation
 from dip.repair.join import deviation_of_all
 from dip.repair.run import find_callback
 from dip.results.folder import RunFolder
@@ -207,8 +206,8 @@ def test_a_run_that_is_killed_among_its_results_is_part_of_the_mean(config, run,
 def test_the_deviation_over_several_runs_is_by_the_law_of_total_variance():
     draws = torch.randn(4, 5, 3, 2, 2, generator=torch.Generator().manual_seed(0))  # 4 runs, each of 5 outputs
     outputs = draws.mean(dim=1)
-    within = [deviation(own.var(dim=0, correction=0, keepdim=True)) for own in draws]
-    every = deviation(draws.flatten(0, 1).var(dim=0, correction=0, keepdim=True))
+    within = [own.std(dim=0, correction=0, keepdim=True) for own in draws]
+    every = draws.flatten(0, 1).std(dim=0, correction=0, keepdim=True)
     torch.testing.assert_close(deviation_of_all(outputs, within), every)
-    between = deviation(outputs.var(dim=0, correction=0, keepdim=True))
+    between = outputs.std(dim=0, correction=0, keepdim=True)
     torch.testing.assert_close(deviation_of_all(outputs, []), between)

@@ -24,6 +24,7 @@ OF_EVERY_RUN = {
     "drawn_at",
     "psnr_known",
     "texture_distance",
+    "interval",
 }
 SCORED = {"best_step", "psnr_held_out", "psnr_held_out_biharmonic"}  # of a run that its rule has scored
 

@@ -6,8 +6,8 @@ from PIL import Image
 from dip.errors import UserError
 from dip.image.metrics import psnr
 from dip.prior.sample import Sample
-from dip.results.group_sparse import GroupSparse
-from dip.results.refinement import Refinement, blend, weigh
+from dip.results.holes.group_sparse import GroupSparse
+from dip.results.holes.refinement import Refinement, blend, weigh
 from dip.training.holdout import Evidence
 
 OPTIONS = {"patches": [4], "similar": 0.5, "stride": 2, "radius": 4, "rounds": 3, "relaxation": 1.5}
@@ -55,7 +55,8 @@ def test_the_held_out_pixels_decide_whether_the_hole_is_refined(sample, held_out
     output = off(sample.truth, 0.05, 1)
     for step, chosen in ((spoil, "network"), (mend, "patches_4")):
         monkeypatch.setattr(GroupSparse, "__call__", step)
-        found, said = Refinement(**OPTIONS)(output, sample, Evidence(output, held_out))
+        found, evidence, said = Refinement(**OPTIONS)(output, sample, Evidence(output, held_out))
+        assert evidence is not None
         assert max(said["weights"], key=said["weights"].get) == chosen
         scores = said["psnr_held_out"]
         assert scores.keys() == {"network", "patches_4", "biharmonic", "mixed"}
@@ -66,7 +67,8 @@ def test_the_held_out_pixels_decide_whether_the_hole_is_refined(sample, held_out
 
 def test_each_size_is_a_method_of_its_own_and_their_mean_is_taken_without_held_out_pixels(sample):
     output = off(sample.truth, 0.05, 1)
-    both, said = Refinement(**OPTIONS | {"patches": [4, 6]})(output, sample, None)
+    both, evidence, said = Refinement(**OPTIONS | {"patches": [4, 6]})(output, sample, None)
+    assert evidence is None
     assert said == {"weights": {"patches_4": 0.5, "patches_6": 0.5}}
     each = [Refinement(**OPTIONS | {"patches": [side]})(output, sample, None)[0] for side in (4, 6)]
     assert not torch.equal(*each)
@@ -82,7 +84,10 @@ def test_groups_grow_with_their_patches():
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"radius": 1, "similar": 0.7}, "refine.similar=0.7 is 11 patches of 4x4, but within refine.radius=1 there are 9"),
+        (
+            {"radius": 1, "similar": 0.7},
+            "refine.similar=0.7 is 11 patches of 4x4, but within refine.radius=1 ",
+        ),
         ({"patches": []}, "patches=\\[\\], but it must be a list"),
         ({"patches": [1]}, "patches=\\[1\\], but it must be a list, each a whole number, at least 2"),
     ],

@@ -9,6 +9,7 @@ from pytorch_lightning import Callback
 from dip.config.build import build, read_data
 from dip.image.metrics import biharmonic, psnr
 from dip.image.tensors import to_pil
+from dip.prior.averages import of_pixels
 from dip.prior.sample import Sample, SingleSample
 from dip.repair.advice import summary_table
 from dip.repair.run import fit, repair
@@ -80,7 +81,7 @@ def test_result_and_uncertainty_of_averaged_outputs_are_those_of_the_best_state(
     class Averages(Callback):
         def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
             average = pl_module.average
-            averages[trainer.global_step] = average.mean.clone(), average.deviation
+            averages[trainer.global_step] = average.mean.clone(), of_pixels(average.deviation)
 
     experiment = experiment_of(config("stopping=none", "input.noise=0.5", "trainer.max_steps=9"), tmp_path)
     experiment.trainer.callbacks = [Averages(), Scripted([1, 2, 5, 4, 4]), *experiment.trainer.callbacks]

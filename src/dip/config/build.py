@@ -18,6 +18,7 @@ from dip.config.compose import depth_of_table, needs_hole_kind, swept_overrides,
 from dip.config.machine import check_machine, choose_precision, one_process, out_of_memory, quiet
 from dip.errors import UserError
 from dip.image.holes import split_by_depth
+from dip.image.masks import known_in_all
 from dip.image.photo import Photo
 from dip.options import check_options, options_of
 from dip.prior.coverage import covered
@@ -99,7 +100,7 @@ def build_prior(cfg: DictConfig, sample: Sample, guide: Guide | None) -> DeepIma
         picture_input,
         loss=instantiate_group(cfg, "loss"),
         optimizer=instantiate_group(cfg, "optimizer"),
-        penalty=instantiate_group(cfg, "penalty", target=target, mask=sample.loss_mask),
+        penalty=instantiate_group(cfg, "penalty", target=target, mask=known_in_all(sample.loss_mask)),
         guide=None if guide is None else guide.penalty,
         scheduler=instantiate_group(cfg, "scheduler"),
         average=instantiate_group(
@@ -113,7 +114,8 @@ def build_prior(cfg: DictConfig, sample: Sample, guide: Guide | None) -> DeepIma
 
 
 def build_writer(cfg: DictConfig, photo: Photo, folder: RunFolder) -> ResultWriter:
-    texture = instantiate_group(cfg, "texture", target=photo.work.target, mask=photo.work.mask)
+    target, mask, _ = photo.work
+    texture = instantiate_group(cfg, "texture", target=target, mask=known_in_all(mask))
     return ResultWriter(photo, folder, OutputFile(**cfg.output), instantiate_group(cfg, "refine"), texture)
 
 

@@ -19,10 +19,10 @@ PIECE = 320 * 320  # pixels of a piece at most
 def regions_around(mask: Tensor, max_side: int | None = None) -> list[Box]:
     """Boxes that hold every hole with a margin, apart from each other; the whole picture where that saves little.
 
-    mask: (1, 1, H, W), 1 = known. Holes whose margins meet share a box. One with more pixels than a square of
+    mask: (1, 1 or C, H, W), 1 = known. Holes whose margins meet share a box. One with more pixels than a square of
     `max_side`, which would have to be reduced, is cut along its thin holes into pieces, whose margins overlap.
     """
-    hole = mask[0, 0].numpy() < 1
+    hole = lacking_any(mask)
     everything = (0, 0, hole.shape[1], hole.shape[0])
     most = float("inf") if max_side is None else max_side**2
     if hole.size <= min(SMALL, most):
@@ -123,11 +123,12 @@ def with_margin(box: Box, width: int, height: int) -> Box:
 def split_by_depth(mask: Tensor, large_from: float) -> dict[str, Tensor]:
     """The pixels of "thin" and of "large" holes, each (1, 1, H, W), boolean; a kind that is empty is left out.
 
-    mask: (1, 1, H, W), 1 = known; large_from: pixels. A kind with at most a tenth of the hole joins the other.
+    mask: (1, 1 or C, H, W), 1 = known; large_from: pixels. A kind with at most a tenth of the hole joins the other.
+    Where a channel is known, the others are not lost: only what all channels lack is deep.
     """
-    hole = mask[0, 0].numpy() < 1
-    numbered, depths = number_by_depth(hole)
-    large = hole & (depths[numbered] >= large_from)
+    hole, deepest = lacking_any(mask), lacking_all(mask)
+    numbered, depths = number_by_depth(deepest)
+    large = deepest & (depths[numbered] >= large_from)
     fraction = large.sum() / hole.sum()
     if fraction <= 0.1 or fraction >= 0.9:
         large = hole & (fraction > 0.5)
@@ -137,7 +138,17 @@ def split_by_depth(mask: Tensor, large_from: float) -> dict[str, Tensor]:
 
 def hole_depth(mask: Tensor) -> float:
     """The distance in pixels of the hole's deepest pixel from the nearest known one."""
-    return float(distance_to_edge(mask[0, 0].numpy() < 1).max())
+    return float(distance_to_edge(lacking_all(mask)).max())
+
+
+def lacking_any(mask: Tensor) -> np.ndarray:
+    """Where any channel is missing: (1, 1 or C, H, W) -> (H, W), boolean."""
+    return (mask < 1).any(dim=1)[0].numpy()
+
+
+def lacking_all(mask: Tensor) -> np.ndarray:
+    """Where every channel is missing: (1, 1 or C, H, W) -> (H, W), boolean."""
+    return (mask < 1).all(dim=1)[0].numpy()
 
 
 def distance_to_edge(hole: np.ndarray) -> np.ndarray:

@@ -17,7 +17,9 @@ from torch import Tensor
 
 from dip.errors import UserError
 from dip.image import tensors
-from dip.image.formats import open_picture
+from dip.image.files.arrays import ArrayPicture
+from dip.image.files.opening import open_picture
+from dip.image.files.writing import Picture
 from dip.options import written
 
 log = logging.getLogger(__name__)
@@ -32,7 +34,7 @@ FEW = 64  # values of a label map at most
 
 def read_mask(path: str | Path, hole: Hole, key: str = "data.mask") -> Tensor:
     """The mask in a picture file, thresholded: 1 = known, 0 = hole."""
-    return settled(known_fraction(open_picture(path, key), hole, f"{key}={path}"), hole, "threshold")
+    return settled(known_fraction(as_picture(open_picture(path, key)), hole, f"{key}={path}"), hole, "threshold")
 
 
 def known_fraction(picture: Image.Image, hole: Hole, name: str) -> Tensor:
@@ -53,6 +55,52 @@ def known_fraction(picture: Image.Image, hole: Hole, name: str) -> Tensor:
         )
     brightness = tensors.visible(tensors.from_pil(picture)).mean(dim=1, keepdim=True)
     return brightness if hole == "black" else 1 - brightness
+
+
+def known_of_each(array: ArrayPicture, hole: Hole, name: str) -> Tensor:
+    """The same of an array with a mask for each channel: (1, C, H, W)."""
+    if hole not in ("black", "white") and not isinstance(hole, int):
+        raise UserError(
+            f"{name} is an array, for which data.hole={written(hole)} is nothing; give black, white or a number"
+        )
+    if isinstance(hole, int):
+        return 1 - torch.from_numpy(array.values == hole).permute(2, 0, 1)[None].float()
+    values = array.values.astype(np.float32)
+    scaled = torch.from_numpy(values / (values.max() or 1)).permute(2, 0, 1)[None].contiguous()
+    return scaled if hole == "black" else 1 - scaled
+
+
+def as_picture(mask: Picture) -> Image.Image:
+    """A mask in an array of one channel as a picture of greys, in which True is white."""
+    if not isinstance(mask, ArrayPicture):
+        return mask
+    values = mask.values[..., 0]
+    if values.dtype.kind == "b":
+        return Image.fromarray(values.astype(np.uint8) * 255)
+    kinds = {"u1": np.uint8, "u2": np.uint16}
+    kind = kinds.get(values.dtype.str[1:], np.float32 if values.dtype.kind == "f" else np.int32)
+    return Image.fromarray(np.ascontiguousarray(values.astype(kind)))
+
+
+def present(values: NDArray[Any], missing: float | None, has_mask: bool) -> Tensor:
+    """Where values (H, W, C) are there: (1, C, H, W), 1 or 0; one channel where all channels lack the same.
+
+    What is missing has the value `missing`; NaN is missing too if there is no mask, which says what is.
+    """
+    if missing is None and values.dtype.kind != "f":
+        return torch.ones(1, 1, *values.shape[:2])
+    gone = np.zeros(values.shape, dtype=bool)
+    if values.dtype.kind == "f" and (not has_mask or (missing is not None and math.isnan(missing))):
+        gone |= np.isnan(values)
+    if missing is not None:
+        gone |= values == missing
+    gone = gone[..., :1] if (gone == gone[..., :1]).all() else gone
+    return 1 - torch.from_numpy(gone).permute(2, 0, 1)[None].float().contiguous()
+
+
+def known_in_all(mask: Tensor) -> Tensor:
+    """How much of all channels is known, at least: (1, 1 or C, H, W) -> (1, 1, H, W)."""
+    return mask.amin(dim=1, keepdim=True)
 
 
 def has_value(picture: Image.Image, value: int | str) -> NDArray[np.bool_]:
@@ -158,7 +206,7 @@ def settled(known: Tensor, hole: Hole, soft_mask: str) -> Tensor:
 
 def grow_hole(known: Tensor, pixels: int) -> Tensor:
     """The mask with a hole that reaches so many pixels further to every side."""
-    return torch.from_numpy(minimum_filter(known[0, 0].numpy(), size=2 * pixels + 1))[None, None]
+    return torch.from_numpy(minimum_filter(known.numpy(), size=(1, 1, 2 * pixels + 1, 2 * pixels + 1)))
 
 
 Fraction = Annotated[float, Gt(0), Lt(1), "such as 0.5"]

@@ -1,4 +1,4 @@
-"""How near an output is to the truth over a region, a boolean (1, 1, H, W), or without a truth to its surroundings."""
+"""How near an output is to the truth over a region, boolean (1, 1 or C, H, W), or without a truth to what is around."""
 
 from statistics import fmean
 
@@ -24,7 +24,7 @@ def psnr(output: Tensor, truth: Tensor, region: Tensor) -> float:
     # Multiplied with the region, not picked out by it, which takes twenty times as long.
     error = (output.float().clamp(0, 1) - truth.float()).square() * region
     dtype = torch.float32 if error.device.type == "mps" else torch.float64  # which Apple's GPUs do not have
-    mean = error.sum(dtype=dtype) / (region.sum() * truth.shape[1])
+    mean = error.sum(dtype=dtype) / (region.sum() * (truth.shape[1] // region.shape[1]))
     return -10 * mean.clamp(min=10 ** (-MOST_DB / 10)).log10().item()
 
 
@@ -45,7 +45,7 @@ def texture_distance(picture: Tensor, mask: Tensor) -> float | None:
     None where no two neighbours are in the hole, or none in the ring. mask: (1, 1, H, W), 1 = known, 0 = hole.
     """
     picture, mask = picture.float().clamp(0, 1).cpu(), mask.cpu()
-    known, hole = mask == 1, mask == 0
+    known, hole = ((mask == value).all(dim=1, keepdim=True) for value in (1, 0))
     ring = holes.surroundings(~known, known, RING)
     pairs = [(gradients(picture, hole, scale), gradients(picture, ring, scale)) for scale in (1, 2)]
     found = [
@@ -68,6 +68,12 @@ def gradients(picture: Tensor, region: Tensor, scale: int) -> np.ndarray:
 
 def biharmonic(target: Tensor, mask: Tensor) -> Tensor:
     """The classical baseline: scikit-image's biharmonic inpainting of the hole, (1, C, H, W) in [0, 1]."""
-    holes = mask[0, 0].cpu().numpy() == 0
-    filled = inpaint_biharmonic(target[0].permute(1, 2, 0).cpu().numpy(), holes, channel_axis=-1)
+    picture, holes = (each[0].permute(1, 2, 0).cpu().numpy() for each in (target, mask == 0))
+    if holes.shape[2] == 1:
+        filled = inpaint_biharmonic(picture, holes[..., 0], channel_axis=-1)
+    else:
+        each = zip(np.moveaxis(picture, -1, 0), np.moveaxis(holes, -1, 0), strict=True)
+        filled = np.stack(
+            [inpaint_biharmonic(*channel) if channel[1].any() else channel[0] for channel in each], axis=-1
+        )
     return torch.from_numpy(filled).permute(2, 0, 1)[None].float().clamp(0, 1).to(target.device)

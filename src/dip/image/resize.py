@@ -46,8 +46,11 @@ def feather(output: Tensor, target: Tensor, mask: Tensor, scale: float) -> Tenso
     """Carry the error on the known pixels a little way into the hole, where it fades: (1, C, H, W).
 
     So the edge of the hole stays invisible where an enlarged output is duller than the known pixels next to it.
-    output, target: (1, C, H, W); mask: (1, 1, H, W); scale: by how much the output was enlarged.
+    output, target: (1, C, H, W); mask: (1, 1 or C, H, W); scale: by how much the output was enlarged.
     """
+    if mask.shape[1] > 1:
+        each = zip(output.split(1, dim=1), target.split(1, dim=1), mask.split(1, dim=1), strict=True)
+        return torch.cat([feather(drawn, known, where, scale) for drawn, known, where in each], dim=1)
     width = FEATHER * scale
     known = (mask[0, 0] > 0).numpy()
     error = ((target - output)[0].numpy() * known).astype(np.float32)

@@ -1,21 +1,28 @@
-"""Pictures and tensors of them: (1, C, H, W) float32 in [0, 1], C = 1 for grey, 3 for colour and 4 for CMYK."""
+"""Pictures and tensors of them: (1, C, H, W) float32 in [0, 1]; C is 1 for grey, 3 for colour, 4 for CMYK."""
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image, ImageOps
 from scipy.spatial import KDTree
 from torch import Tensor
 
 from dip.errors import UserError
 from dip.files import atomic_write
-from dip.image.formats import DRAWN, open_picture
+from dip.image.files.arrays import ArrayPicture
+from dip.image.files.modes import DRAWN
+from dip.image.files.opening import open_picture
+from dip.image.files.writing import Picture
 
 DEEP = ("I;16", "I", "F")  # more than 8 bits
 RARE = 10_000  # one value of so many, or one of fewer, can be mad: farther from the rest than SPANS times their range
 SPANS = 10
 FAR = 1e6  # a finite number for the tensors of mad values
+Levels = tuple[Any, Any]  # the values that become 0 and 1: numbers, or an array (C,) each
 
 
 def read_tensor(path: str | Path, key: str) -> Tensor:
@@ -23,29 +30,54 @@ def read_tensor(path: str | Path, key: str) -> Tensor:
     return from_pil(open_picture(path, key))
 
 
-def from_pil(picture: Image.Image, levels: tuple[float, float] | None = None) -> Tensor:
+def from_pil(picture: Picture, levels: Levels | None = None) -> Tensor:
     """The channels that the network draws. levels: the values that become 0 and 1, `full_range` by default."""
-    mode = DRAWN[picture.mode]
     black, white = levels or full_range(picture)
-    pixels = np.array(picture if mode == picture.mode else picture.convert(mode), dtype=np.float32)
+    values = drawn_values(picture)
     with np.errstate(invalid="ignore", over="ignore"):
-        scaled = (pixels.reshape(picture.height, picture.width, -1) - black) / (white - black)
-    if mode == "F":  # in the hole there may be anything
+        pixels = values.astype(exact(values.dtype))
+        scaled = ((pixels - black) / (white - black)).astype(np.float32)
+    if values.dtype.kind == "f":  # in the hole there may be anything
         scaled = np.nan_to_num(scaled, nan=0.0, posinf=FAR, neginf=-FAR).clip(-FAR, FAR)
     return torch.from_numpy(scaled).permute(2, 0, 1)[None].contiguous()
 
 
-def full_range(picture: Image.Image, known: Tensor | None = None) -> tuple[float, float]:
-    """The values of black and white. known: (1, 1, H, W), above 0 where a pixel counts.
+def exact(kind: np.dtype[Any]) -> np.dtype[Any]:
+    """float32, or float64 for numbers that float32 does not hold."""
+    return np.result_type(kind, np.float32)
+
+
+def drawn_values(picture: Picture) -> NDArray[Any]:
+    """The channels that the network draws, as they are in the picture: (H, W, C)."""
+    if isinstance(picture, ArrayPicture):
+        return picture.values
+    mode = DRAWN[picture.mode]
+    return np.array(picture if mode == picture.mode else picture.convert(mode)).reshape(*picture.size[::-1], -1)
+
+
+def full_range(picture: Picture, known: Tensor | None = None) -> Levels:
+    """The values of black and white, one pair for all channels, or (C,) each of an array whose channels have their own.
+
+    known: (1, 1 or C, H, W), above 0 where a value counts.
+    """
+    values = drawn_values(picture)
+    if values.dtype == np.uint8:
+        return 0.0, 255.0
+    # Microscopes fill but a part of their range.
+    counts = np.ones((1, 1, 1), dtype=bool) if known is None else known[0].permute(1, 2, 0).numpy() > 0
+    counts = np.broadcast_to(counts, values.shape)
+    each = [value_range(values[..., channel][counts[..., channel]]) for channel in range(values.shape[2])]
+    blacks, whites = zip(*each, strict=True)
+    return (blacks[0], whites[0]) if len(each) == 1 else (np.array(blacks), np.array(whites))
+
+
+def value_range(values: NDArray[Any]) -> tuple[float, float]:
+    """The least and the largest value of (N,).
 
     A value that is far from all others, as that of a broken pixel, is brighter than white or darker than black.
     """
-    if picture.mode not in DEEP:
-        return 0.0, 255.0
-    # Microscopes fill but a part of their range.
     with np.errstate(invalid="ignore"):  # of a NaN that signals
-        values = np.array(picture, dtype=np.float64)
-    values = values.ravel() if known is None else values[known[0, 0].numpy() > 0]
+        values = values.astype(np.float64)
     values = values[np.isfinite(values)]
     if not len(values):
         return 0.0, 1.0
@@ -59,24 +91,37 @@ def full_range(picture: Image.Image, known: Tensor | None = None) -> tuple[float
     return (black, white) if black < white else (0.0, white or 1.0)
 
 
-def check_numbers(picture: Image.Image, name: str, known: Tensor | None = None) -> None:
-    """Raise UserError for a pixel that is no number, where it counts: `known` (1, 1, H, W) above 0, or everywhere."""
-    if picture.mode == "F":
-        missing = np.isnan(np.array(picture)) if known is not None else ~np.isfinite(np.array(picture))
-        count = int((missing if known is None else missing & (known[0, 0].numpy() > 0)).sum())
-        if count:
-            where = "" if known is None else " outside the hole"
-            cure = "give a number there" if known is None else "give a number there, or make them part of the hole"
-            raise UserError(f"{name} has {count} pixels{where} that are no numbers (NaN); {cure}")
+def check_numbers(picture: Picture, name: str, known: Tensor | None = None) -> None:
+    """Raise UserError for a value that is no number, where it counts: everywhere, or where `known` is above 0.
+
+    known: (1, 1 or C, H, W).
+    """
+    values = drawn_values(picture)
+    if values.dtype.kind != "f":
+        return
+    missing = ~np.isfinite(values) if known is None else np.isnan(values) & (known[0].permute(1, 2, 0).numpy() > 0)
+    if count := int(missing.any(axis=2).sum()):
+        where = "" if known is None else " outside the hole"
+        cure = "give a number there" if known is None else "give a number there, or make them part of the hole"
+        raise UserError(f"{name} has {count} pixels{where} that are no numbers (NaN); {cure}")
 
 
-def alpha(picture: Image.Image) -> Tensor | None:
+def alpha(picture: Picture) -> Tensor | None:
     """How opaque each pixel is: (1, 1, H, W), 0 to 1; None where the picture has no alpha channel."""
+    if isinstance(picture, ArrayPicture):
+        if picture.alpha is None:
+            return None
+        return torch.from_numpy(picture.alpha / np.float32(np.iinfo(picture.alpha.dtype).max))[None, None]
     return from_pil(picture.getchannel("A")) if picture.mode in ("LA", "RGBA") else None
 
 
-def make_opaque(picture: Image.Image, where: Tensor) -> Image.Image:
+def make_opaque(picture: Picture, where: Tensor) -> Picture:
     """The picture, opaque where `where` (1, 1, H, W), boolean, says so."""
+    if isinstance(picture, ArrayPicture):
+        if picture.alpha is None:
+            return picture
+        opaque = np.where(where[0, 0].numpy(), np.iinfo(picture.alpha.dtype).max, picture.alpha)
+        return replace(picture, alpha=opaque.astype(picture.alpha.dtype))
     if picture.mode not in ("LA", "RGBA"):
         return picture
     channel = picture.getchannel("A")
@@ -86,30 +131,37 @@ def make_opaque(picture: Image.Image, where: Tensor) -> Image.Image:
     return picture
 
 
-def paste(
-    picture: Image.Image, output: Tensor, known: Tensor, box: tuple[int, int, int, int], levels: tuple[float, float]
-) -> Image.Image:
+def paste(picture: Picture, output: Tensor, known: Tensor, box: tuple[int, int, int, int], levels: Levels) -> Picture:
     """A copy of the picture with `output` (1, C, h, w) in the hole, in the picture's own mode, depth and alpha.
 
-    known: (1, 1, h, w); where it is 1 no bit changes, and what is between 0 and 1 is mixed. Both lie in `box`.
+    known: (1, 1 or C, h, w); where it is 1 no bit changes, and what is between 0 and 1 is mixed. Both lie in `box`.
     """
     part = picture.crop(box)
     mixed = from_pil(part, levels) * known + output.clamp(0, 1) * (1 - known)
-    hole = Image.fromarray((known[0, 0] < 1).numpy())
     filled = picture.copy()
-    filled.paste(in_mode_of(part, mixed, levels), box[:2], hole)
+    if isinstance(part, ArrayPicture):
+        hole = (known[0] < 1).permute(1, 2, 0).numpy()
+        part = replace(part, values=np.where(hole, in_type_of(part.values, mixed, levels), part.values))
+        filled.paste(part, box[:2], Image.fromarray(hole.any(axis=2)))  # pyright: ignore[reportArgumentType]
+        return filled
+    hole = Image.fromarray((known[0, 0] < 1).numpy())
+    filled.paste(in_mode_of(part, mixed, levels), box[:2], hole)  # pyright: ignore[reportArgumentType]
     return filled
 
 
-def in_mode_of(part: Image.Image, drawn: Tensor, levels: tuple[float, float]) -> Image.Image:
-    """`drawn` (1, C, H, W) as a picture of the mode, palette and alpha of `part`."""
+def in_type_of(values: NDArray[Any], drawn: Tensor, levels: Levels) -> NDArray[Any]:
+    """`drawn` (1, C, H, W) as values (H, W, C) of the same type."""
     black, white = levels
-    kind = np.array(Image.new(DRAWN[part.mode], (1, 1))).dtype
-    drawn = drawn.double() if kind == np.int32 else drawn  # which float32 cannot hold
-    values = (black + (white - black) * drawn[0].permute(1, 2, 0)).numpy()
-    if kind != np.float32:
-        values = values.round().clip(np.iinfo(kind).min, np.iinfo(kind).max)
-    values = values.astype(kind)
+    pixels = drawn[0].permute(1, 2, 0).numpy().astype(exact(values.dtype))
+    scaled = black + (white - black) * pixels
+    if values.dtype.kind != "f":
+        scaled = scaled.round().clip(np.iinfo(values.dtype).min, np.iinfo(values.dtype).max)
+    return scaled.astype(values.dtype)
+
+
+def in_mode_of(part: Image.Image, drawn: Tensor, levels: Levels) -> Image.Image:
+    """`drawn` (1, C, H, W) as a picture of the mode, palette and alpha of `part`."""
+    values = in_type_of(np.array(Image.new(DRAWN[part.mode], (1, 1))), drawn, levels)
     if part.mode == "P":
         palette = np.reshape(part.getpalette("RGB") or (), (-1, 3))
         _, nearest = KDTree(palette).query(values)
@@ -121,9 +173,11 @@ def in_mode_of(part: Image.Image, drawn: Tensor, levels: tuple[float, float]) ->
 
 
 def visible(picture: Tensor) -> Tensor:
-    """The picture in [0, 1] for the screen: (1, C, H, W), C = 1 or 3."""
-    picture = picture.clamp(0, 1)
-    return picture if picture.shape[1] < 4 else (1 - picture[:, :3]) * (1 - picture[:, 3:])
+    """The picture in [0, 1] for the screen: (1, C, H, W), C = 1 or 3. Of many channels three show, the last as red."""
+    picture, channels = picture.clamp(0, 1), picture.shape[1]
+    if channels == 4:
+        return (1 - picture[:, :3]) * (1 - picture[:, 3:])
+    return picture if channels in (1, 3) else picture[:, [channels - 1, channels // 2, 0]]
 
 
 def to_pil(picture: Tensor) -> Image.Image:

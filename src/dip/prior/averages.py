@@ -22,9 +22,9 @@ def predict(model: nn.Module, input: nn.Module) -> Tensor:
     return picture
 
 
-def deviation(variance: Tensor) -> Tensor:
-    """The standard deviation of each pixel, (N, 1, H, W), from the variance of each value, (N, C, H, W)."""
-    return variance.mean(dim=1, keepdim=True).sqrt()
+def of_pixels(deviation: Tensor) -> Tensor:
+    """The standard deviation of each pixel, (N, 1, H, W), from that of each value, (N, C, H, W): root mean square."""
+    return deviation.square().mean(dim=1, keepdim=True).sqrt()
 
 
 class Average(Protocol):
@@ -73,8 +73,8 @@ class OutputAverage(nn.Module):
 
     @property
     def deviation(self) -> Tensor:
-        """The standard deviation of each pixel, root mean square over the channels: (1, 1, H, W)."""
-        return deviation(self.variance)
+        """The standard deviation of each value: (1, C, H, W)."""
+        return self.variance.sqrt()
 
     def predict(self) -> Tensor:
         return self.mean.clone()  # a later update leaves the copy as it is

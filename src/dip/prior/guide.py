@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from dip.image import metrics, resize
 from dip.image.holes import deep_holes
-from dip.prior.averages import deviation
+from dip.prior.averages import of_pixels
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class ColourGuide(nn.Module):
         self.trusted_sd = trusted_sd
         height, width = mask.shape[-2:]
         inside = sum(holes, torch.zeros_like(mask))
-        spread = deviation(outputs.var(dim=0, correction=0, keepdim=True))
+        spread = of_pixels(outputs.std(dim=0, correction=0, keepdim=True))
         spread = F.interpolate(spread, size=(height, width), mode="bilinear") * inside
         self.deviation = nn.Buffer(spread, persistent=False)  # of the runs, in the holes: (1, 1, H, W)
         # (h, H) and (w, W): as matrices, since not every device has a deterministic gradient of pooling.

@@ -1,6 +1,6 @@
 """The terms of the loss.
 
-Masked losses: output and target (1, C, H, W), mask (1, 1, H, W), 1 = known -> mean over the known values.
+Masked losses: output and target (1, C, H, W), mask (1, 1 or C, H, W), 1 = known -> mean over the known values.
 Penalties: output (1, C, H, W) -> scalar, which is added.
 """
 
@@ -51,7 +51,7 @@ def masked_mse_ssim(output: Tensor, target: Tensor, mask: Tensor, ssim_weight: f
 
 def count_known(mask: Tensor, output: Tensor) -> Tensor:
     """The number of known values: known pixels times channels."""
-    return mask.sum() * output.shape[1]
+    return mask.sum() * (output.shape[1] // mask.shape[1])
 
 
 def total_variation(output: Tensor, weight: Annotated[float, Ge(0), "0 is no penalty"], isotropic: bool) -> Tensor:

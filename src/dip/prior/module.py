@@ -67,10 +67,10 @@ class DeepImagePrior(LightningModule):
         return predict(self.model, self.input) if self.average is None else self.average.predict()
 
     def deviation(self) -> Tensor | None:
-        """The standard deviation of averaged outputs and guiding runs: (1, 1, H, W); None without either."""
+        """The standard deviation of averaged outputs and guiding runs: (1, 1 or C, H, W); None without either."""
         parts = (self.average, self.guide)
         each = [part.deviation for part in parts if isinstance(part, OutputAverage | ColourGuide)]
-        return torch.stack(each).square().sum(dim=0).sqrt() if each else None
+        return torch.stack(torch.broadcast_tensors(*each)).square().sum(dim=0).sqrt() if each else None
 
     def loss_and_output(self, target: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """The forward pass of a step, which `dip.training.cuda_graph` captures."""

@@ -12,9 +12,9 @@ from dip.image.metrics import psnr, ssim, texture_distance
 
 class Sample(NamedTuple):
     target: Tensor  # (1, C, H, W) in [0, 1], zero in the hole
-    mask: Tensor  # (1, 1, H, W), 1 = known, 0 = hole; between them the weight of a soft mask
+    mask: Tensor  # (1, 1 or C, H, W), 1 = known, 0 = hole; between them the weight of a soft mask
     truth: Tensor | None  # (1, C, H, W); metrics may read it, the loss may not
-    held_out: Tensor | None = None  # (1, 1, H, W), boolean: known pixels that the loss does not see
+    held_out: Tensor | None = None  # (1, 1 or C, H, W), boolean: known pixels that the loss does not see
 
     @property
     def loss_mask(self) -> Tensor:

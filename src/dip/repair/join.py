@@ -1,20 +1,22 @@
 """How the results of several jobs become one: parts are pasted, ensemble members averaged."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from statistics import fmean
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from dip.config.build import build_writer
 from dip.image import tensors
-from dip.prior.averages import deviation
+from dip.image.files.arrays import ArrayPicture
 from dip.prior.sample import Sample, compare
 from dip.repair.plan import Job
 from dip.results.folder import RunFolder
 from dip.results.pictures import save_uncertainty
-from dip.results.result import OutputFile, Result, baseline, can_be_filled
+from dip.results.result import OutputFile, Result, axis_of, baseline, can_be_filled
 from dip.training.holdout import Evidence
 
 Results = Mapping[str, Result]  # by the name of the job
@@ -35,16 +37,23 @@ def paste(job: Job, folder: RunFolder, results: Results, complete: bool) -> Resu
     if not any(result.metrics for result in results.values()):
         return Result({}, None)
     picture, found = job.photo.picture.copy(), {}
+    std = None
+    if isinstance(picture, ArrayPicture):
+        std = replace(picture, values=np.zeros(picture.values.shape, dtype=np.float32))
     for part in job.children:
-        metrics, repaired = results[part.name][:2]
+        metrics, repaired, own = results[part.name].metrics, results[part.name].picture, results[part.name].std
+        if std is not None and own is not None and part.place is not None:
+            std.paste(replace(std, values=own), part.place.box[:2], part.place.pixels)
         if repaired is not None and part.place is not None:
-            picture.paste(repaired, part.place.box[:2], part.place.pixels)
+            picture.paste(repaired, part.place.box[:2], part.place.pixels)  # pyright: ignore[reportArgumentType]
             found[part.name] = {**metrics, "region": list(part.place.box)}
     file = OutputFile(**job.cfg.output).write(picture, folder)
     by = stopped_by(found) if complete else "interrupt"
-    metrics = {"stopped_by": by, **measure_whole(job, picture), "parts": found}
+    metrics = {"stopped_by": by, **axis_of(picture), **measure_whole(job, picture), "parts": found}
     folder.write_metrics(metrics)
-    return Result(metrics, picture, file=file)
+    if std is not None:
+        folder.write_uncertainty(std.array)
+    return Result(metrics, picture, file=file, std=None if std is None else std.values)
 
 
 def measure_whole(job: Job, picture: Any) -> dict[str, Any]:
@@ -75,17 +84,18 @@ def average(job: Job, folder: RunFolder, results: Results, complete: bool, secon
     evidence = None
     if judged:
         pictures = torch.cat([evidence.picture for evidence in judged])
-        evidence = Evidence(pictures.mean(dim=0, keepdim=True), judged[0].held_out)
+        spread = deviation_of_all(pictures, [each.deviation for each in judged if each.deviation is not None])
+        evidence = Evidence(pictures.mean(dim=0, keepdim=True), judged[0].held_out, spread)
     result = build_writer(job.cfg, job.photo, folder).write(outputs.mean(dim=0, keepdim=True), run, evidence)
     return result._replace(outputs=outputs)
 
 
 def deviation_of_all(outputs: Tensor, deviations: list[Tensor]) -> Tensor:
-    """The standard deviation over all that several runs have drawn, (1, 1, H, W), by the law of total variance.
+    """The standard deviation over all that several runs have drawn, (1, C, H, W), by the law of total variance.
 
-    outputs: (N, C, H, W), the result of each run; deviations: each (1, 1, H, W), of a run by itself, where it has one.
+    outputs: (N, C, H, W), the result of each run; deviations: each (1, C, H, W), of a run by itself, where it has one.
     """
-    variance = deviation(outputs.var(dim=0, correction=0, keepdim=True)).square()
+    variance = outputs.var(dim=0, correction=0, keepdim=True)
     if deviations:
         variance += torch.cat(deviations).square().mean(dim=0, keepdim=True)
     return variance.sqrt()

@@ -12,6 +12,7 @@ from PIL import Image
 from dip.config.build import instantiate_group, measure_hole
 from dip.config.compose import needs_hole_kind
 from dip.image.holes import Box, owned, split_by_depth
+from dip.image.masks import known_in_all
 from dip.image.photo import Photo
 from dip.image.resize import reduce_mask, reduced_size
 from dip.prior.guide import ColourRuns
@@ -70,11 +71,12 @@ def kinds_of_holes(cfg: DictConfig, part: Photo, own: np.ndarray) -> dict[str, I
     There is one kind where none is measured.
     """
     height, width = part.mask.shape[-2:]
-    reduced = reduce_mask(part.mask, reduced_size(height, width, part.max_side))
-    kinds = split_by_depth(reduced, cfg.large_from) if needs_hole_kind(cfg) else {cfg.hole_kind: reduced < 1}
+    known, reduced = known_in_all(part.mask), reduce_mask(part.mask, reduced_size(height, width, part.max_side))
+    one_kind = {cfg.hole_kind: known_in_all(reduced) < 1}
+    kinds = split_by_depth(reduced, cfg.large_from) if needs_hole_kind(cfg) else one_kind
     found = {}
     for kind, hole in kinds.items():
-        full = F.interpolate(hole.float(), size=(height, width), mode="nearest-exact").bool() & (part.mask < 1)
+        full = F.interpolate(hole.float(), size=(height, width), mode="nearest-exact").bool() & (known < 1)
         if (pixels := full[0, 0].numpy() & own).any():
             found[kind] = Image.fromarray(pixels)
     return found
@@ -92,7 +94,7 @@ def plan_part(name: str, cfg: DictConfig, photo: Photo, place: Place | None = No
     """One run, or an ensemble, for holes of one kind; whose colours are found first where they are large."""
     cfg = measure_hole(cfg, photo)
     runs: ColourRuns | None = instantiate_group(cfg, "fill")
-    guide = plan_guide(cfg, photo, runs) if runs is not None and runs.holes(photo.work.mask) else None
+    guide = plan_guide(cfg, photo, runs) if runs is not None and runs.holes(known_in_all(photo.work.mask)) else None
     return Job(name, cfg, photo, plan_members(cfg, photo) if cfg.members > 1 else (), guide, place)
 
 
@@ -118,7 +120,7 @@ def plan_guide(cfg: DictConfig, photo: Photo, runs: ColourRuns) -> Job:
     own.members *= runs.members
     own.fill, own.refine, own.texture, own.stopping = None, None, None, None
     own.resume, own.output.path = None, None
-    own.data.max_side = runs.max_side(photo.work.mask)
+    own.data.max_side = runs.max_side(known_in_all(photo.work.mask))
     own.trainer.max_steps = max(round(runs.share * cfg.trainer.max_steps), 1)
     if own.average is not None:
         own.average.decay = runs.decay

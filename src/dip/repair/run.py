@@ -17,6 +17,7 @@ from dip.config.compose import to_yaml
 from dip.config.resume import before_repair, same_config
 from dip.errors import Interrupted, UserError
 from dip.image.holes import hole_depth
+from dip.image.masks import known_in_all
 from dip.repair.advice import describe, describe_trust, explain_resource_errors, summary_table, warn_of_uncovered
 from dip.repair.join import join
 from dip.repair.plan import Job, plan
@@ -189,7 +190,8 @@ def find_colours(job: Job, runs: Job, folder: RunFolder, build: Build) -> Guide:
         said = "the colours of large holes are not found yet, and the picture that is saved has only these so far"
         raise interrupted(interrupt, said, job.cfg, folder) from None
     outputs = found.outputs if found.outputs is not None else load_outputs(runs, within)
-    penalty = instantiate_group(job.cfg, "fill").guide(job.photo.work.target, job.photo.work.mask, outputs)
+    target, mask, _ = job.photo.work
+    penalty = instantiate_group(job.cfg, "fill").guide(target, known_in_all(mask), outputs)
     describe_trust(penalty)
     return Guide(penalty, found.metrics["seconds"])
 

@@ -7,6 +7,8 @@ from pathlib import Path
 from shlex import quote
 from typing import Any
 
+import numpy as np
+
 from dip.errors import UserError
 from dip.files import atomic_write, write_json, write_text
 
@@ -22,6 +24,7 @@ class RunFolder:
         self.resume = resume  # whether a run that is there goes on
         self.config = path / "config.yaml"
         self.checkpoint = path / "checkpoints" / "last.ckpt"
+        self.uncertainty = path / "uncertainty.npy"
         self.raw_output = path / "output.pt"  # the tensors of an ensemble member, for the mean
 
     def __truediv__(self, name: str) -> "RunFolder":
@@ -64,6 +67,11 @@ class RunFolder:
 
     def write_metrics(self, metrics: dict[str, Any]) -> None:
         write_json(self.path / "metrics.json", metrics)
+
+    def write_uncertainty(self, std: Any) -> None:
+        """std: the standard deviation of each value of an array, of its shape."""
+        with atomic_write(self.uncertainty) as file:
+            np.save(file, std)
 
     @contextmanager
     def begin(self, configuration: str) -> Iterator[None]:

@@ -16,8 +16,10 @@ from torch import Tensor
 from torch.utils.tensorboard.writer import SummaryWriter
 
 from dip.files import atomic_write
+from dip.image.masks import known_in_all
 from dip.image.tensors import save_png, to_pil, visible
 from dip.options import checked
+from dip.prior.averages import of_pixels
 from dip.prior.sample import Sample
 from dip.training.stopping import best_state
 
@@ -116,7 +118,7 @@ class CoverageMap(Callback):
         sample = trainer.datamodule.sample
         magenta = torch.tensor([1.0, 0.0, 1.0])[:, None, None]
         hole = torch.where(self.coverage, 0.5, magenta)
-        picture = torch.where(sample.mask.bool(), visible(sample.target), hole)
+        picture = torch.where(known_in_all(sample.mask).bool(), visible(sample.target), hole)
         save_png(to_pil(picture), Path(trainer.default_root_dir, "supervision.png"))
         show(trainer, "supervision", picture, 0)
 
@@ -133,7 +135,8 @@ class Uncertainty(Callback):
 
 
 def save_uncertainty(deviation: Tensor, folder: Path) -> Tensor:
-    """Write a standard deviation (1, 1, H, W) as uncertainty.png, and return that picture; the largest is white."""
+    """Write a standard deviation (1, C, H, W) as uncertainty.png, and return that picture; the largest is white."""
+    deviation = of_pixels(deviation)
     largest = deviation.max().item()
     log.info("uncertainty.png: white is a standard deviation of %.4f; pixel values lie between 0 and 1", largest)
     picture = deviation / max(largest, 1e-12)

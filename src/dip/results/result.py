@@ -2,24 +2,30 @@
 
 import logging
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
-from PIL import Image
+from numpy.typing import NDArray
 from pytorch_lightning import Callback, Trainer
 from torch import Tensor
 
 from dip.files import atomic_write
-from dip.image import formats, tensors
+from dip.image import tensors
+from dip.image.files import writing
+from dip.image.files.arrays import ArrayPicture, from_array
+from dip.image.files.opening import open_picture
+from dip.image.files.writing import Picture
 from dip.image.metrics import biharmonic, texture_distance
 from dip.image.photo import Photo
 from dip.prior.sample import Sample, compare, compare_texture, measure
 from dip.results.folder import RunFolder
+from dip.results.holes.refinement import Refinement
+from dip.results.holes.texture import Quilting
+from dip.results.interval import calibrate, coverage
 from dip.results.pictures import side_by_side
-from dip.results.refinement import Refinement
-from dip.results.texture import Quilting
 from dip.training.holdout import Evidence
 from dip.training.stopping import best_state, rules, stopped_by
 
@@ -31,21 +37,30 @@ LABELS |= {"before_refine": "before refinement", "before_texture": "before textu
 
 class Result(NamedTuple):
     metrics: dict[str, Any]  # as in metrics.json; {} where there is no result yet
-    picture: Image.Image | None  # the whole photograph, repaired
+    picture: Picture | None  # the whole photograph, repaired
     outputs: Tensor | None = None  # (N, C, h, w), the raw output of each ensemble member
-    deviations: Tensor | None = None  # (N, 1, h, w), the standard deviation of each
+    deviations: Tensor | None = None  # (N, C, h, w), the standard deviation of each
     evidence: Evidence | None = None  # what the held-out pixels judge
     file: Path | None = None  # where the picture is
+    std: NDArray[Any] | None = None  # (H, W, C), the standard deviation of an array's values, in their units
 
 
 def load_result(folder: RunFolder) -> Result:
     """The result of an earlier run in the folder, as far as there is one."""
     raw = torch.load(folder.raw_output, weights_only=True) if folder.raw_output.exists() else {}
     file = next(folder.path.glob("inpainted.*"), None)
-    picture = None if file is None else formats.open_picture(file, "resume")
+    picture = None if file is None else open_picture(file, "resume", channel_axis=folder.metrics.get("channel_axis"))
     judged = raw.get("evidence")
     evidence = None if judged is None else Evidence(*judged)
-    return Result(folder.metrics, picture, raw.get("output"), raw.get("deviation"), evidence, file)
+    std = None
+    if folder.uncertainty.exists():
+        std = from_array(np.load(folder.uncertainty), folder.metrics["channel_axis"], "uncertainty.npy").values
+    return Result(folder.metrics, picture, raw.get("output"), raw.get("deviation"), evidence, file, std)
+
+
+def axis_of(picture: Picture) -> dict[str, Any]:
+    """What metrics.json holds of an array, by which its file is read again."""
+    return {"channel_axis": picture.axis} if isinstance(picture, ArrayPicture) else {}
 
 
 @dataclass(frozen=True)
@@ -59,25 +74,25 @@ class OutputFile:
     def wanted(self) -> Path | None:
         return None if self.path is None else Path(self.path).expanduser()
 
-    def check(self, picture: Image.Image) -> None:
+    def check(self, picture: Picture) -> None:
         """Raise UserError where the picture could not be written."""
         if self.wanted is not None:
-            formats.check_output(picture, self.wanted, self.overwrite)
+            writing.check_output(picture, self.wanted, self.overwrite)
 
-    def write(self, picture: Image.Image, folder: RunFolder) -> Path:
+    def write(self, picture: Picture, folder: RunFolder) -> Path:
         """Write the picture into the run's folder and where the user wants it; return the latter if there is one.
 
         What it replaces there for the first time is kept in the folder: it may be the photograph itself.
         """
         if self.wanted is not None and self.overwrite:
             folder.keep_replaced(self.wanted)
-        file = formats.write(picture, folder.path / f"inpainted{formats.lossless_ending(picture)}")
+        file = writing.write(picture, folder.path / f"inpainted{writing.lossless_ending(picture)}")
         if self.wanted is None:
             return file
         if self.wanted.exists() and not self.overwrite:
             log.error("output.path=%s exists since the run started, and stays; the result is %s", self.wanted, file)
             return file
-        return formats.write(picture, self.wanted)
+        return writing.write(picture, self.wanted)
 
 
 @dataclass(frozen=True)
@@ -92,27 +107,45 @@ class ResultWriter:
 
     def write(self, output: Tensor, run: dict[str, Any], evidence: Evidence | None = None) -> Result:
         """output: (1, C, h, w), at the size of the work; run: what is known of how it was reached."""
-        before, started = {}, time.monotonic()
-        if self.refine is not None and self.refine.rounds > 0:
-            before["before_refine"] = output
-            output, run["refine"] = self.refine(output, Sample(*self.photo.work), evidence)
-        if self.texture is not None and self.texture.holes:
-            count = len(self.texture.holes)
-            said = "1 hole lies" if count == 1 else f"{count} holes lie"
-            log.info("%s in an even texture and gets its details; before_texture.png is without them.", said)
-            before["before_texture"], output = output, self.texture(output)
-        run["seconds"] = round(run["seconds"] + time.monotonic() - started, 2)
+        started = time.monotonic()
+        output, std, before, found = self.draw_holes(output, evidence)
+        run = {**run, **found, "seconds": round(run["seconds"] + time.monotonic() - started, 2)}
         pictures, full = self.pictures(output, before), self.photo.enlarge(output)
         picture = self.photo.paste(full)
         file = self.output_file.write(picture, self.folder)
         metrics = {**run, "region": list(self.photo.region), "drawn_at": list(reversed(output.shape[-2:]))}
-        metrics |= self.measures(full, pictures)
+        metrics |= {**axis_of(picture), **self.measures(full, pictures)}
+        units = None
+        if std is not None:
+            std, (_, mask, truth) = self.photo.full_size(std), self.photo.full
+            if truth is not None:
+                metrics["interval"]["coverage_hole"] = coverage(full, truth, std, mask < 1)
+            if isinstance(picture, ArrayPicture):
+                units = self.photo.in_units(std)
+                self.folder.write_uncertainty(replace(picture, values=units).array)
         for name, shown in pictures.items():
             tensors.save_png(tensors.to_pil(shown), self.folder.path / f"{name}.png")
         row = {LABELS.get(name, name): shown for name, shown in pictures.items()}
         tensors.save_png(side_by_side(row), self.folder.path / "comparison.png")
         self.folder.write_metrics(metrics)
-        return Result(metrics, picture, file=file)
+        return Result(metrics, picture, file=file, std=units)
+
+    def draw_holes(
+        self, output: Tensor, evidence: Evidence | None
+    ) -> tuple[Tensor, Tensor | None, dict[str, Tensor], dict[str, Any]]:
+        """The output with other holes, its standard deviation, the outputs before, and what metrics.json says."""
+        std, before, found = None, {}, {}
+        if self.refine is not None and self.refine.rounds > 0:
+            before["before_refine"] = output
+            output, evidence, found["refine"] = self.refine(output, Sample(*self.photo.work), evidence)
+        if evidence is not None and evidence.deviation is not None:
+            std, found["interval"] = calibrate(evidence, self.photo.work.target)
+        if self.texture is not None and self.texture.holes:
+            count = len(self.texture.holes)
+            said = "1 hole lies" if count == 1 else f"{count} holes lie"
+            log.info("%s in an even texture and gets its details; before_texture.png is without them.", said)
+            before["before_texture"], output = output, self.texture(output)
+        return output, std, before, found
 
     def pictures(self, output: Tensor, before: dict[str, Tensor]) -> dict[str, Tensor]:
         """The pictures beside the result, at the size of the work; before: earlier outputs."""
@@ -170,8 +203,8 @@ class Results(Callback):
         seconds = time.monotonic() - self.started
         with best_state(trainer, pl_module), trainer.precision_plugin.forward_context():
             output, deviation = pl_module.predict().float().cpu(), pl_module.deviation()
-        deviation = None if deviation is None else deviation.cpu()
-        evidence = next((rule.evidence(output) for rule in rules(trainer)), None)
+        deviation = None if deviation is None else deviation.float().cpu()
+        evidence = next((rule.evidence(output, deviation) for rule in rules(trainer)), None)
         if self.keep_raw:
             with atomic_write(self.writer.folder.raw_output) as file:
                 torch.save({"output": output, "deviation": deviation, "evidence": evidence and tuple(evidence)}, file)

@@ -17,22 +17,27 @@ class Evidence(NamedTuple):
     """What the held-out pixels judge."""
 
     picture: Tensor  # (1, C, H, W), the result before they were given back
-    held_out: Tensor  # (1, 1, H, W), boolean
+    held_out: Tensor  # (1, 1 or C, H, W), boolean
+    deviation: Tensor | None = None  # (1, C, H, W), the standard deviation of the picture, where the run has one
 
 
 def choose_pixels(mask: Tensor, share: float, seed: int) -> Tensor | None:
-    """Choose about the fraction `share` of the known pixels, at most 0.5: mask (1, 1, H, W) -> the same, boolean.
+    """Choose about the fraction `share` of the known pixels, at most 0.5: mask (1, 1 or C, H, W) -> the same, boolean.
 
     Single pixels where single pixels are missing, else copies of the holes, shrunk where they would exceed it. None
-    where they are fewer than FEWEST.
+    where they are fewer than FEWEST. A channel without a hole has none of them.
     """
-    known = mask[0, 0].numpy() == 1
     random = np.random.default_rng(seed)  # a generator of its own, so that no other option moves the choice
+    chosen = np.stack([choose_within(known, share, random) for known in mask[0].numpy() == 1])
+    return torch.from_numpy(chosen)[None] if chosen.sum() >= FEWEST else None
+
+
+def choose_within(known: np.ndarray, share: float, random: np.random.Generator) -> np.ndarray:
+    """The pixels that are chosen of one channel, all (H, W), boolean."""
     budget = round(share * known.sum())
-    if budget < FEWEST:
-        return None
-    chosen = choose_single(known, budget, random) if is_scattered(known) else copy_holes(known, budget, random)
-    return torch.from_numpy(chosen)[None, None] if chosen.sum() >= FEWEST else None
+    if budget == 0 or known.all():
+        return np.zeros_like(known)
+    return choose_single(known, budget, random) if is_scattered(known) else copy_holes(known, budget, random)
 
 
 def is_scattered(known: np.ndarray) -> bool:

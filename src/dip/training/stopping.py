@@ -57,8 +57,11 @@ class Stopping(StatefulCallback):
         """The known pixels that the loss must not see: (1, 1, H, W), boolean; None for none."""
         return None
 
-    def evidence(self, output: Tensor) -> Evidence | None:
-        """What the held-out pixels judge of a run that ends with this output; None where there are none."""
+    def evidence(self, output: Tensor, deviation: Tensor | None) -> Evidence | None:
+        """What the held-out pixels judge of a run that ends with this output; None where there are none.
+
+        deviation: the output's standard deviation (1, C, H, W), where the run has one.
+        """
         return None
 
     def score(self, picture: Tensor, batch: Sample) -> float | None:
@@ -116,7 +119,7 @@ class HeldOut(Stopping):
 
     name = "held_out"
     tag = "psnr_held_out"
-    saved = (*Stopping.saved, "refit_from", "before_refit", "biharmonic")
+    saved = (*Stopping.saved, "refit_from", "before_refit", "deviation_before_refit", "biharmonic")
 
     share: Annotated[float, Gt(0), Le(0.5)]  # of the known pixels that is held out
     seed: Annotated[int, Ge(0)]  # for their places
@@ -124,16 +127,19 @@ class HeldOut(Stopping):
     refit_steps: int = field(default=0, init=False)  # known once training starts
     refit_from: int | None = field(default=None, init=False)
     before_refit: Tensor | None = field(default=None, init=False)  # the result then: (1, C, H, W)
-    held_out: Tensor | None = field(default=None, init=False)  # (1, 1, H, W), boolean; known once training starts
+    deviation_before_refit: Tensor | None = field(default=None, init=False)  # (1, C, H, W), of its values
+    held_out: Tensor | None = field(default=None, init=False)  # (1, 1 or C, H, W), boolean; known once training starts
     biharmonic: float = field(default=math.nan, init=False)  # the score of biharmonic inpainting on the same pixels
 
     def hold_out(self, mask: Tensor) -> Tensor | None:
         return choose_pixels(mask, self.share, self.seed)
 
-    def evidence(self, output: Tensor) -> Evidence | None:
+    def evidence(self, output: Tensor, deviation: Tensor | None) -> Evidence | None:
         if self.held_out is None:
             return None
-        return Evidence(output if self.before_refit is None else self.before_refit, self.held_out)
+        if self.before_refit is None:
+            return Evidence(output, self.held_out, deviation)
+        return Evidence(self.before_refit, self.held_out, self.deviation_before_refit)
 
     def score(self, picture: Tensor, batch: Sample) -> float | None:
         return None if batch.held_out is None else psnr(picture, batch.target, batch.held_out)
@@ -167,7 +173,8 @@ class HeldOut(Stopping):
             pl_module.load_state_dict(self.best)
         self.best = None  # from now on the last state is the best
         with trainer.precision_plugin.forward_context():
-            self.before_refit = pl_module.predict().cpu()
+            self.before_refit, deviation = pl_module.predict().cpu(), pl_module.deviation()
+        self.deviation_before_refit = None if deviation is None else deviation.float().cpu()
         trainer.datamodule.hold_out(None)
 
     def metrics(self) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from dip.errors import UserError
 from dip.image.metrics import biharmonic, psnr
 from dip.options import checked
 from dip.prior.sample import Sample
-from dip.results.group_sparse import GroupSparse
+from dip.results.holes.group_sparse import GroupSparse
 from dip.training.holdout import Evidence
 
 log = logging.getLogger(__name__)
@@ -56,20 +56,23 @@ class Refinement:
         thresholds = side * self.first_threshold, side * self.last_threshold
         return GroupSparse(side, self.stride, self.radius, similar, self.rounds, self.relaxation, *thresholds)
 
-    def __call__(self, output: Tensor, sample: Sample, evidence: Evidence | None) -> tuple[Tensor, dict[str, Any]]:
-        """The output with another hole, (1, C, H, W), and what metrics.json holds of it."""
+    def __call__(
+        self, output: Tensor, sample: Sample, evidence: Evidence | None
+    ) -> tuple[Tensor, Evidence | None, dict[str, Any]]:
+        """The output with another hole, (1, C, H, W), the evidence of it, and what metrics.json holds of it."""
         weights, found = dict.fromkeys(self.steps, 1 / len(self.steps)), {}
         if evidence is not None:
             target, mask = sample.target * ~evidence.held_out, sample.mask * ~evidence.held_out
             drawn = dict(self.draw([NETWORK, *self.steps, SMOOTH], evidence.picture, target, mask))
             weights = weigh(drawn, sample.target, evidence.held_out)
-            scores = {**drawn, "mixed": blend(weights, drawn)}
-            scores = {name: psnr(picture, sample.target, evidence.held_out) for name, picture in scores.items()}
-            found = {"psnr_held_out": scores}
+            mixed = blend(weights, drawn)
+            drawn["mixed"] = mixed
+            scores = {name: psnr(picture, sample.target, evidence.held_out) for name, picture in drawn.items()}
+            evidence, found = evidence._replace(picture=mixed), {"psnr_held_out": scores}
         drawn = dict(self.draw(weights, output, sample.target, sample.mask))
         shares = ", ".join(f"{100 * weight:.0f} % {words(name)}" for name, weight in weights.items())
         log.info("The hole is drawn by %s.", shares)
-        return torch.where(sample.mask < 1, blend(weights, drawn), output), {"weights": weights, **found}
+        return torch.where(sample.mask < 1, blend(weights, drawn), output), evidence, {"weights": weights, **found}
 
     def draw(self, methods: Iterable[str], picture: Tensor, target: Tensor, mask: Tensor) -> Iterator[tuple[str, Any]]:
         """The picture (1, C, H, W) of each method, by its name."""
@@ -82,8 +85,8 @@ class Refinement:
 
 
 def words(method: str) -> str:
-    kind, _, side = method.partition("_")
-    return f"similar patches of {side}x{side}" if side else {NETWORK: "the network", SMOOTH: "biharmonic inpainting"}[kind]
+    side = method.removeprefix("patches_")
+    return {NETWORK: "the network", SMOOTH: "biharmonic inpainting"}.get(method, f"similar patches of {side}x{side}")
 
 
 def weigh(drawn: Mapping[str, Tensor], target: Tensor, region: Tensor) -> dict[str, float]:

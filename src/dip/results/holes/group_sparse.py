@@ -33,9 +33,9 @@ class GroupSparse:
     last_threshold: float
 
     def __call__(self, picture: Tensor, target: Tensor, mask: Tensor) -> Iterator[Tensor]:
-        """The picture (1, C, H, W) after each round; mask: (1, 1, H, W), 1 = known, and its target (1, C, H, W)."""
+        """The picture (1, C, H, W) after each round; mask: (1, 1 or C, H, W), 1 = known; its target (1, C, H, W)."""
         picture = torch.where(mask == 1, target, picture)
-        rows, columns = self.near(mask < 1)
+        rows, columns = self.near((mask < 1).any(dim=1, keepdim=True))
         for part in self.rounds_of(*(each[..., rows, columns] for each in (picture, target, mask))):
             picture = picture.clone()
             picture[..., rows, columns] = part
@@ -53,7 +53,8 @@ class GroupSparse:
         height, width = picture.shape[-2:]
         picture, target, mask = (self.fitted(each) for each in (picture, target, mask))
         known = mask == 1
-        touches = F.max_pool2d((~known).float(), self.patch, self.stride)[0, 0] == 1
+        hole = (~known).any(dim=1, keepdim=True)
+        touches = F.max_pool2d(hole.float(), self.patch, self.stride)[0, 0] == 1
         members = self.search(picture, touches)
         for number in range(self.rounds):
             falling = number / max(self.rounds - 1, 1)
