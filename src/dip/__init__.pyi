@@ -8,3 +8,5 @@ from .prior.nets.deep_decoder import DeepDecoder as DeepDecoder
 from .prior.nets.resnet import ResNet as ResNet
 from .prior.nets.skip import Skip as Skip
 from .prior.nets.unet import UNet as UNet
+from .repair.inpaint import Repaired as Repaired
+from .repair.inpaint import inpaint as inpaint

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dip.image import formats
+from dip.image.files import writing
 
 REPOSITORY = Path(__file__).parents[2]
 TABLE = (REPOSITORY / "docs" / "reference" / "inputs.md").read_text().partition("## Refusals")[2]
@@ -82,7 +82,7 @@ def locked(monkeypatch):
         return refused
 
     monkeypatch.setattr(os, "mkdir", refusing(os.mkdir))
-    monkeypatch.setattr(formats, "TemporaryFile", refusing(formats.TemporaryFile))
+    monkeypatch.setattr(writing, "TemporaryFile", refusing(writing.TemporaryFile))
 
 
 @pytest.fixture

@@ -17,8 +17,9 @@ from hydra.errors import MissingConfigException
 from omegaconf import OmegaConf
 from pytorch_lightning import Callback
 
-from dip.cli.command import one_line, prepare
+from dip.cli.command import prepare
 from dip.cli.jobs import perform_job, with_fair_share
+from dip.config.messages import one_line
 from dip.errors import Interrupted, UserError
 from dip.repair.run import find_callback
 from dip.results.folder import find_sweep

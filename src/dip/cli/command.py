@@ -8,18 +8,18 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, ClassVar
 
 from hydra.core.utils import JobReturn
-from hydra.errors import HydraException, OverrideParseException
+from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
+from omegaconf.errors import OmegaConfBaseException
 from yaml import safe_load
 
 from dip.config.compose import parse
+from dip.config.messages import one_line
 from dip.errors import UserError
 from dip.files import write_text
 from dip.results.folder import find_sweep
@@ -27,12 +27,6 @@ from dip.results.folder import find_sweep
 log = logging.getLogger(__name__)
 NAMED = "hydra.job.config.override_dirname.exclude_keys"  # what a job's folder is not named by
 NOT_REMEMBERED = {NAMED, "hydra.sweep.dir", "hydra.mode"}
-EXTRAS = {
-    "hydra/launcher/submitit_slurm": "slurm",
-    "hydra/launcher/submitit_local": "slurm",
-    "hydra/launcher/ray": "ray",
-    "hydra/sweeper/optuna": "optuna",
-}
 # The keys of files and folders, whose values are taken as they are typed.
 FILES = {"data.image", "data.mask", "data.truth", "output.path", "resume", "name", "hydra.run.dir", "hydra.sweep.dir"}
 PLAIN = re.compile(r"[\w./-]*", re.ASCII)
@@ -75,37 +69,6 @@ def report_full_disk_once(hook: threading.ExceptHookArgs) -> None:
     """Says nothing of a full disk in TensorBoard's thread, which hands it to the main one with the next point."""
     if not issubclass(hook.exc_type, OSError):
         threading.__excepthook__(hook)
-
-
-def one_line(error: BaseException) -> str:
-    """What Hydra's innermost cause says, in one line, with the full name of the key."""
-    while isinstance(error, HydraException) and error.__cause__ is not None:
-        error = error.__cause__
-    if isinstance(error, ConfigAttributeError | ConfigKeyError) and error.full_key:
-        return unknown_key(error.full_key, error.parent_node or {})
-    if isinstance(error, OmegaConfBaseException):
-        return str(error).split("\n", maxsplit=1)[0].removeprefix("UserError raised while resolving interpolation: ")
-    if isinstance(error, OverrideParseException):
-        return f"cannot read {error.override}: write key=value, and a value with special characters as 'key=\"value\"'"
-    said = " ".join(str(error).split("\nConfig search path")[0].split())
-    for plugin, extra in EXTRAS.items():
-        if f"Could not find '{plugin}'" in said:
-            return f'{"=".join(plugin.rsplit("/", maxsplit=1))} needs pip install -e ".[{extra}]"'
-    return said
-
-
-def unknown_key(full_key: str, parent: Any) -> str:
-    """The nearest key beside it, or, of a key without its group, that with the group."""
-    group = full_key.rpartition(".")[0]
-    names = [f"{group}.{name}" if group else str(name) for name in parent]
-    within = [
-        f"{name}.{full_key}"
-        for name in parent
-        if OmegaConf.is_dict(part := parent._get_node(name)) and full_key in part
-    ]
-    near = within[:1] or get_close_matches(full_key, names, n=1)
-    others = f"there are {', '.join(names)}" if names else f"+{full_key}=VALUE adds it"
-    return f"there is no key {full_key}; " + (f"did you mean {near[0]}?" if near else others)
 
 
 class RememberCommand(Callback):

@@ -18,7 +18,9 @@ from omegaconf import DictConfig, OmegaConf
 from dip.errors import UserError
 from dip.results.folder import find_run
 
-CONFIGS = Path(__file__).parents[3] / "configs"
+HERE = Path(__file__)
+# Beside the code as it is checked out; within the package as it is installed.
+CONFIGS = next(path for path in (HERE.parents[3] / "configs", HERE.parents[1] / "configs") if path.is_dir())
 KINDS = ("thin", "large")
 
 

@@ -83,7 +83,7 @@ def as_picture(mask: Picture) -> Image.Image:
 
 
 def present(values: NDArray[Any], missing: float | None, has_mask: bool) -> Tensor:
-    """Where values (H, W, C) are there: (1, C, H, W), 1 or 0; one channel where all channels lack the same.
+    """Where values (H, W, C) are there: (1, C, H, W), 1 or 0.
 
     What is missing has the value `missing`; NaN is missing too if there is no mask, which says what is.
     """
@@ -94,8 +94,12 @@ def present(values: NDArray[Any], missing: float | None, has_mask: bool) -> Tens
         gone |= np.isnan(values)
     if missing is not None:
         gone |= values == missing
-    gone = gone[..., :1] if (gone == gone[..., :1]).all() else gone
     return 1 - torch.from_numpy(gone).permute(2, 0, 1)[None].float().contiguous()
+
+
+def merged(known: Tensor) -> Tensor:
+    """A mask of one channel where all channels lack the same: (1, C, H, W) -> (1, 1 or C, H, W)."""
+    return known[:, :1].contiguous() if (known == known[:, :1]).all() else known
 
 
 def known_in_all(mask: Tensor) -> Tensor:

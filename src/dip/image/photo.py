@@ -12,6 +12,7 @@ from torch import Tensor
 
 from dip.errors import UserError
 from dip.image import tensors
+from dip.image.files.arrays import ArrayPicture
 from dip.image.files.writing import Picture
 from dip.image.holes import Box
 from dip.image.resize import enlarge, feather, pad, reduce, reduce_mask, reduced_size
@@ -50,6 +51,8 @@ class Photo:
                 f"no value is known of the channels {', '.join(empty[:9])}{' and more' * (len(empty) > 9)} (the first "
                 "is 0), and nothing tells of them; leave them out"
             )
+        if isinstance(self.picture, ArrayPicture) and self.picture.values.dtype.kind == "b":
+            raise UserError("data.image holds true and false; give an array of numbers")
         tensors.check_numbers(self.picture, "data.image", self.mask)
         if (self.mask == 1).all():
             raise UserError("data.mask has no hole; give one that shows where it is")

@@ -55,7 +55,7 @@ def read_photo(
         picture, known, original = shown.picture, shown.mask, shown.truth
     else:
         raise UserError("data.mask, data.truth or data.hole is given without a picture; give data.image=PATH as well")
-    known = masks.grow_hole(known, grow_hole)
+    known = masks.grow_hole(masks.merged(known), grow_hole)
     if image is not None:
         picture = without_erased(picture, known, is_mask=mask is None)
         masks.warn_of_inversion(known, "transparent" if mask is None else hole)
@@ -83,10 +83,12 @@ def missing_value(given: Any, picture: Picture) -> float | None:
 def read_transparency(picture: Picture, path: str) -> Tensor:
     """How opaque each pixel of a picture without a mask is: (1, 1, H, W)."""
     opaque = tensors.alpha(picture)
+    if opaque is None and isinstance(picture, ArrayPicture):
+        raise UserError(f"data.image={path} has no missing value; give data.mask=PATH, data.missing=VALUE, or NaN")
     if opaque is None or opaque.min() == 1:
         raise UserError(
             f"data.image={path} has no mask; give data.mask=PATH, white = known, black = hole, or a picture whose hole "
-            "is transparent, or NaN, or data.missing"
+            "is transparent"
         )
     return opaque
 

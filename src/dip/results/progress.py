@@ -23,7 +23,7 @@ class Progress(TQDMProgressBar):
         super().__init__(refresh_rate=every_steps)
         self.every_steps = every_steps
         self.latest: dict[str, float] = {}
-        if not sys.stdout.isatty():
+        if not (sys.stdout.isatty() or "ipykernel" in sys.modules):  # a terminal, or a notebook
             self.disable()
 
     def init_train_tqdm(self) -> Tqdm:

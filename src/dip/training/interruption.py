@@ -2,6 +2,7 @@
 
 import logging
 import signal
+import threading
 from typing import Any
 
 from pytorch_lightning import Callback, Trainer
@@ -26,10 +27,11 @@ class Interruption(Callback):
         self.pending: list[signal.Signals] = []  # received, to be passed on to those handlers
 
     def setup(self, trainer: Trainer, pl_module: Any, stage: str) -> None:
-        self.handlers = {number: signal.signal(number, self.receive) for number in SIGNALS}
+        if threading.current_thread() is threading.main_thread():  # no other one may handle signals
+            self.handlers = {number: signal.signal(number, self.receive) for number in SIGNALS}
 
     def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
-        for number in SIGNALS[1:]:  # Lightning has replaced them by handlers of its own
+        for number in list(self.handlers)[1:]:  # Lightning has replaced them by handlers of its own
             signal.signal(number, self.receive)
 
     def receive(self, number: int, frame: Any) -> None:

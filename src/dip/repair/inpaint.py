@@ -1,0 +1,181 @@
+"""Repair an array from Python."""
+
+import logging
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from hydra.errors import HydraException
+from numpy.typing import ArrayLike, NDArray
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+from pytorch_lightning.utilities.seed import isolate_rng
+
+from dip.config.check import check_types, check_values
+from dip.config.compose import compose
+from dip.config.messages import one_line
+from dip.errors import Interrupted, UserError
+from dip.image.files.arrays import ArrayPicture, from_array
+from dip.image.holes import regions_around
+from dip.image.masks import merged, present
+from dip.image.photo import Photo
+from dip.repair.advice import explain_resource_errors
+from dip.repair.plan import plan
+from dip.repair.run import run
+from dip.results.folder import RunFolder
+from dip.results.result import load_result
+
+log = logging.getLogger(__name__)
+# What nobody sees of a run without a folder.
+UNSEEN = ("images", "animation", "supervision", "uncertainty", "overview")
+
+
+class Repaired(NamedTuple):
+    """What `inpaint` returns with ``return_result=True``."""
+
+    image: NDArray[Any]  # the repaired array
+    std: NDArray[Any] | None  # the standard deviation of each value, of the array's shape and in its units
+    metrics: dict[str, Any]  # as in metrics.json
+
+
+def inpaint(
+    image: ArrayLike,
+    hole: ArrayLike | None = None,
+    *,
+    channel_axis: int = -1,
+    missing: float | None = None,
+    recipe: str = "quick",
+    seed: int = 0,
+    overrides: Sequence[str] = (),
+    folder: str | Path | None = None,
+    progress: bool = True,
+    return_result: bool = False,
+) -> Any:
+    """Fill in the missing values of a picture or an array.
+
+    A network with random weights is trained on the known values of this one array, and draws the others.
+
+    Parameters
+    ----------
+    image : (H, W) or (H, W, C) array_like
+        The damaged array, of any type of whole or floating-point numbers and at least 8 pixels a side. Values of 8 bits
+        are taken to lie between 0 and 255; of all other types each channel has the range of its known values.
+    hole : (H, W) or (H, W, C) array_like of bool, optional
+        True where a value is missing. A mask (H, W) is for all channels. By default NaN is missing, and what a masked
+        array masks.
+    channel_axis : int, optional
+        The axis of the channels of an array with three axes.
+    missing : float, optional
+        A value that marks missing values too, such as -9999.
+    recipe : str, optional
+        A recipe of the project: "quick" takes about a minute for 256x256 pixels on two cores, "quality" five.
+    seed : int, optional
+        Of everything random. The same seed gives the same result on the same machine.
+    overrides : sequence of str, optional
+        Further options, as the command takes them, such as ``["model.depth=3", "trainer.max_steps=500"]``.
+    folder : str or Path, optional
+        A new folder for all files of the run: the result, pictures, metrics, TensorBoard's curves and a checkpoint. By
+        default nothing is written.
+    progress : bool, optional
+        Show a progress bar, in a terminal or a notebook.
+    return_result : bool, optional
+        Return a `Repaired` in place of the array.
+
+    Returns
+    -------
+    filled : (H, W) or (H, W, C) ndarray
+        The array, of the same shape and type. Known values are bit-identical.
+    result : Repaired
+        With ``return_result=True``: `image`, `std` and `metrics`. About 90 % of the missing values lie within 1.645
+        `std` of `image`, as far as they are like known ones; `std` is 0 where a value is known, and None where the
+        recipe holds no pixels out. ``metrics["interval"]`` has the share of held-out values for which that is so.
+
+    Raises
+    ------
+    UserError
+        A ValueError, for input that cannot be repaired; it says what helps.
+
+    Notes
+    -----
+    Ctrl-C ends the run after the step that it is at, and the result so far is returned, with a warning.
+
+    References
+    ----------
+    .. [1] Ulyanov, D., Vedaldi, A., Lempitsky, V.: Deep Image Prior. arXiv:1711.10925
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import dip
+    >>> waves = np.sin(np.linspace(0, 9, 32))[:, None] * np.cos(np.linspace(0, 7, 32))
+    >>> damaged = waves.copy()
+    >>> damaged[10:12] = np.nan
+    >>> filled = dip.inpaint(damaged, overrides=["trainer.max_steps=20"], progress=False)
+    >>> bool(np.isfinite(filled).all()), bool((filled[:10] == waves[:10]).all())
+    (True, True)
+    """
+    cfg = configured(recipe, seed, overrides, progress, is_seen=folder is not None)
+    photo = as_photo(image, hole, channel_axis, missing, cfg)
+    where = TemporaryDirectory() if folder is None else nullcontext(folder)
+    with where as path, isolate_rng():
+        result = repaired(cfg, photo, RunFolder(Path(path).expanduser()))
+    return result if return_result else result.image
+
+
+def configured(recipe: str, seed: int, overrides: Sequence[str], progress: bool, is_seen: bool) -> DictConfig:
+    """The configuration of a run. Raises UserError for what Hydra refuses."""
+    quiet = [] if is_seen else [f"callbacks.{name}=null" for name in UNSEEN]
+    quiet += [] if progress else ["callbacks.progress=null", "+trainer.enable_progress_bar=false"]
+    given = [f"experiment={recipe}", f"seed={seed}", *quiet, *overrides]
+    try:
+        check_types(given)
+        cfg = compose(given)
+        check_values(cfg)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise UserError(one_line(error)) from error
+    return cfg
+
+
+def as_photo(image: Any, hole: Any, axis: int, missing: float | None, cfg: DictConfig) -> Photo:
+    """The array and its hole, as what is read from files."""
+    array = np.asarray(image)
+    if hole is None and isinstance(image, np.ma.MaskedArray):
+        hole = np.ma.getmaskarray(image)
+    picture = from_array(array, axis, "image")
+    known = present(picture.values, missing, hole is not None)
+    if hole is not None:
+        known = known * known_outside(np.asarray(hole), array.shape, picture, axis)
+    elif (known == 1).all():
+        raise UserError("image has no missing value; give the hole, missing=VALUE, or NaN")
+    known, max_side = merged(known), cfg.data.max_side
+    return Photo(picture, known, None, regions_around(known, max_side), max_side)
+
+
+def known_outside(hole: NDArray[Any], shape: tuple[int, ...], picture: ArrayPicture, axis: int) -> torch.Tensor:
+    """1 where the hole is not: (1, 1 or C, H, W)."""
+    if hole.dtype != bool:
+        raise UserError(f"hole has the type {hole.dtype}, but it must be boolean, True where a value is missing")
+    if hole.shape not in (shape, (picture.height, picture.width)):
+        raise UserError(f"hole has the shape {hole.shape}, but it must be that of the image, {shape}, or (H, W)")
+    whole = hole[..., None] if hole.ndim == 2 else np.moveaxis(hole, axis, -1)
+    return 1 - torch.from_numpy(np.ascontiguousarray(whole)).permute(2, 0, 1)[None].float().contiguous()
+
+
+def repaired(cfg: DictConfig, photo: Photo, folder: RunFolder) -> Repaired:
+    """The result of a run, or what there is of it after Ctrl-C."""
+    try:
+        with explain_resource_errors(cfg, folder):
+            result = run(plan(cfg, photo), folder)
+    except Interrupted as interrupted:
+        result = load_result(folder)
+        if result.picture is None:
+            raise
+        log.warning("%s", interrupted)
+    assert isinstance(result.picture, ArrayPicture)
+    std = None if result.std is None else replace(result.picture, values=result.std).array
+    return Repaired(result.picture.array, std, result.metrics)
