@@ -339,6 +339,7 @@ def row(case: Case, folder: Path) -> dict[str, Any]:
         **{"steps": metrics["steps"], "stopped_by": metrics["stopped_by"], "seconds": metrics["seconds"]},
         "texture_distance": metrics["texture_distance"],
         "rank_correlation": found.get("rank_correlation"),  # which earlier versions did not write
+        "coverage": metrics.get("interval", {}).get("coverage_hole"),
         **{f"biharmonic_{key}": round(baseline[key], 4) for key in ("psnr_hole", "ssim_hole", "psnr_composite")},
         "biharmonic_texture_distance": baseline["texture_distance"],
         "truth_texture_distance": found["truth"]["texture_distance"],
@@ -349,7 +350,13 @@ def row(case: Case, folder: Path) -> dict[str, Any]:
 COLUMNS = [
     *(("hole", "psnr_hole", 2), ("spread", "spread", 2), ("before texture", "before_texture", 2)),
     *(("SSIM", "ssim_hole", 3), ("texture", "texture_distance", 2), ("all", "psnr_all", 2), ("gap", "gap", 2)),
-    *(("last", "last", 2), ("uncertainty", "rank_correlation", 2), ("steps", "steps", 0), ("seconds", "seconds", 0)),
+    *(
+        ("last", "last", 2),
+        ("uncertainty", "rank_correlation", 2),
+        ("coverage", "coverage", 3),
+        ("steps", "steps", 0),
+        ("seconds", "seconds", 0),
+    ),
     *(("biharmonic hole", "biharmonic_psnr_hole", 2), ("SSIM", "biharmonic_ssim_hole", 3)),
     *(("texture", "biharmonic_texture_distance", 2), ("truth texture", "truth_texture_distance", 2)),
 ]
@@ -363,7 +370,7 @@ def markdown(rows: list[dict[str, Any]], command: str) -> str:
         "PSNR in dB and SSIM in the hole, PSNR over all pixels; raw output. Spread: standard deviation over seeds.",
         "Gap: from the state that the rule chose, before texture, to the best step of the same curve (the oracle).",
         "Texture: distance of the hole's texture from that around it (0 the same, 1 flat). Uncertainty: its rank",
-        "correlation with the error, over the hole's pixels.",
+        "correlation with the error, over the hole's pixels. Coverage: the share of the hole's values in an interval of 90 %.",
         "",
         "| suite | picture | " + " | ".join(heading for heading, _, _ in COLUMNS) + " |",
         "|" + (2 + len(COLUMNS)) * "---|",
