@@ -5,12 +5,16 @@ import re
 import shlex
 import shutil
 import subprocess
+from functools import partial
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from PIL import Image
 
+import dip
 from dip.config.check import check_types, check_values, values
 from dip.config.compose import compose
 
@@ -109,11 +113,37 @@ def test_make_lists_and_knows_its_verbs():
         subprocess.run(["make", "--dry-run", verb], cwd=REPOSITORY, check=True, capture_output=True)
 
 
-def test_the_python_example_runs():
+@pytest.fixture
+def short(monkeypatch, tiny):
+    """Repairs from Python are tiny."""
+    monkeypatch.setattr(dip, "inpaint", partial(dip.inpaint, overrides=tiny, progress=False))
+
+
+@pytest.mark.usefixtures("short")
+def test_the_python_of_the_readme_runs():
     (example,) = blocks(README, "python")
-    names: dict[str, object] = {}
+    names: dict[str, Any] = {}
     exec(example, names)
-    assert "prior" in names
+    assert np.isfinite(names["filled"]).all()
+    assert names["result"].std.shape == names["cube"].shape
+
+
+@pytest.mark.usefixtures("short")
+def test_the_tutorial_on_arrays_runs(tmp_path, monkeypatch):
+    matplotlib = pytest.importorskip("matplotlib")
+    matplotlib.use("agg")
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {}
+    for block in blocks(REPOSITORY / "docs" / "tutorial" / "scientific-array.md", "python"):
+        exec(block, names)
+    assert (tmp_path / "elevation.png").exists()
+    matplotlib.pyplot.close()
+
+
+def test_a_prior_is_built_in_python():
+    names: dict[str, Any] = {}
+    exec(blocks(REPOSITORY / "docs" / "how-to" / "own-network-or-loss.md", "python")[-1], names)
+    assert isinstance(names["prior"], dip.DeepImagePrior)
 
 
 @pytest.mark.parametrize("page", PAGES[1:], ids=lambda page: page.stem)

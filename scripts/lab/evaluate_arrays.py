@@ -32,9 +32,8 @@ def cube(bands: int) -> Array:
     """(SIDE, SIDE, bands): each pixel is a mixture of six smooth spectra, by what photographs show there."""
     random = np.random.default_rng(0)
     shown = [data.coffee()[50:350, 100:400], data.astronaut()[0:300, 100:400]]
-    weights = np.concatenate(
-        [transform.resize(picture, (SIDE, SIDE), anti_aliasing=True) for picture in shown], axis=-1
-    )
+    reduced: Any = [transform.resize(picture, (SIDE, SIDE), anti_aliasing=True) for picture in shown]
+    weights = np.dstack(reduced)
     at = np.linspace(0, 1, bands)
     centres, widths = random.uniform(0, 1, (6, 3)), random.uniform(0.05, 0.3, (6, 3))
     peaks = np.exp(-(((at - centres[..., None]) / widths[..., None]) ** 2))
@@ -47,8 +46,8 @@ def elevation() -> Array:
     """(256, 256), metres."""
     from matplotlib.cbook import get_sample_data
 
-    with get_sample_data("jacksboro_fault_dem.npz") as file:
-        return file["elevation"][:256, :256].astype(np.int16)
+    file: Any = get_sample_data("jacksboro_fault_dem.npz")
+    return file["elevation"][:256, :256].astype(np.int16)
 
 
 def tissue() -> Array:

@@ -54,6 +54,10 @@ def bad_files(tmp_path, photograph, mask, monkeypatch):
         photo.save("shape.png")
     (tmp_path / "truncated.jpg").write_bytes((tmp_path / "photo.jpg").read_bytes()[:-200])
     Image.fromarray(np.full((32, 40), np.nan, dtype=np.float32)).save("nan.tif")
+    cube = np.ones((32, 40, 5), dtype=np.float32)
+    cube[..., 2] = 7
+    np.save("full.npy", cube)
+    np.save("complex.npy", cube.astype(np.complex64))
     for name, size in (("small", (20, 16)), ("white", (40, 32))):
         Image.new("L", size, 255).save(f"{name}.png")
     Image.fromarray(np.eye(6, dtype=np.uint8) * 255).save("tiny.png")

@@ -14,6 +14,7 @@ from dip.config.compose import to_yaml
 from dip.config.machine import choose_precision
 from dip.config.resume import as_measured, load_config
 from dip.errors import UserError
+from dip.image.files.arrays import ARRAYS
 from dip.repair.run import interrupted, repair
 from dip.results.folder import RunFolder
 
@@ -95,7 +96,9 @@ def output_path(given: str | None, files: Files) -> str | None:
     """Where one of the results goes; `output.path` is a folder, or a pattern such as fixed/*.jpg."""
     if given is None:
         return None
-    return (given if "*" in given else os.path.join(given, "*.png")).replace("*", os.path.splitext(files.name)[0])
+    stem, ending = os.path.splitext(files.name)
+    ending = ending if ending.lower() in ARRAYS else ".png"
+    return (given if "*" in given else os.path.join(given, f"*{ending}")).replace("*", stem)
 
 
 def check_outputs(given: str | None, each: list[Files]) -> None:

@@ -47,10 +47,8 @@ class Photo:
             raise UserError("data.mask leaves no pixel wholly known, and has greys only; set data.soft_mask=threshold")
         empty = [str(channel) for channel in range(self.mask.shape[1]) if not self.mask[:, channel].any()]
         if empty:
-            raise UserError(
-                f"no value is known of the channels {', '.join(empty[:9])}{' and more' * (len(empty) > 9)} (the first "
-                "is 0), and nothing tells of them; leave them out"
-            )
+            names = ", ".join(empty[:9]) + " and more" * (len(empty) > 9)
+            raise UserError(f"data.image: no value is known of the channels {names} (the first is 0); leave them out")
         if isinstance(self.picture, ArrayPicture) and self.picture.values.dtype.kind == "b":
             raise UserError("data.image holds true and false; give an array of numbers")
         tensors.check_numbers(self.picture, "data.image", self.mask)

@@ -102,7 +102,7 @@ def check_numbers(picture: Picture, name: str, known: Tensor | None = None) -> N
     missing = ~np.isfinite(values) if known is None else np.isnan(values) & (known[0].permute(1, 2, 0).numpy() > 0)
     if count := int(missing.any(axis=2).sum()):
         where = "" if known is None else " outside the hole"
-        cure = "give a number there" if known is None else "give a number there, or make them part of the hole"
+        cure = "give a number there" if known is None else "data.missing=nan makes them part of the hole"
         raise UserError(f"{name} has {count} pixels{where} that are no numbers (NaN); {cure}")
 
 
