@@ -136,7 +136,7 @@ def test_the_tutorial_on_arrays_runs(tmp_path, monkeypatch):
     names: dict[str, Any] = {}
     for block in blocks(REPOSITORY / "docs" / "tutorial" / "scientific-array.md", "python"):
         exec(block, names)
-    assert (tmp_path / "elevation.png").exists()
+    assert (tmp_path / "tissue.png").exists()
     matplotlib.pyplot.close()
 
 
