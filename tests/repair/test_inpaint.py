@@ -6,9 +6,11 @@ from threading import Thread
 import numpy as np
 import pytest
 import torch
+from hydra import compose, initialize_config_dir
 from PIL import Image
 
 import dip
+from dip.config.compose import CONFIGS
 from dip.errors import UserError
 from dip.results.progress import Progress
 
@@ -138,6 +140,12 @@ def test_ctrl_c_returns_what_there_is(repaired, monkeypatch, caplog):
     assert np.isfinite(image).all()
     assert "steps are saved" in caplog.text
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_it_runs_within_a_program_that_uses_hydra(repaired):
+    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+        assert (repaired(CUBE, LOST) == repaired(CUBE, LOST)).all()
+        assert compose("train", ["seed=7"]).seed == 7
 
 
 def test_it_runs_in_a_thread(repaired):

@@ -9,9 +9,11 @@ from typing import Any
 
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
+from hydra.initialize import get_gh_backup, restore_gh_from_backup
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
@@ -30,8 +32,13 @@ def compose(overrides: Sequence[str] = ()) -> DictConfig:
     >>> compose(["model.depth=3"]).model.depth
     3
     """
-    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
-        return hydra_compose("train", list(overrides))
+    outer = get_gh_backup()  # of a program that uses Hydra itself
+    GlobalHydra.instance().clear()
+    try:
+        with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+            return hydra_compose("train", list(overrides))
+    finally:
+        restore_gh_from_backup(outer)
 
 
 def parse(overrides: Sequence[str]) -> list[Override]:
