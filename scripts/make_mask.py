@@ -43,7 +43,10 @@ def mask_file(photo: Image.Image, path: str) -> Hole:
     opaque = tensors.alpha(picture)
     if opaque is not None and opaque.min() < 1:
         raise UserError(f"--mask {path} has transparent pixels; save it in black and white")
-    hole = masks.known_fraction(masks.as_picture(picture), "black", f"--mask={path}")[0, 0].numpy() < 0.5
+    shown = masks.as_picture(picture)
+    if not isinstance(shown, Image.Image):
+        raise UserError(f"--mask {path} is an array of several channels; give a picture")
+    hole = masks.known_fraction(shown, "black", f"--mask={path}")[0, 0].numpy() < 0.5
     if hole.shape != (photo.height, photo.width):
         raise UserError(f"{path} is {hole.shape[1]}x{hole.shape[0]} but the photograph is {photo.width}x{photo.height}")
     return hole

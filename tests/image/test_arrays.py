@@ -7,7 +7,7 @@ from PIL import Image, PngImagePlugin
 
 from dip.errors import UserError
 from dip.image import tensors
-from dip.image.files import opening, writing
+from dip.image.files import deep, opening, writing
 from dip.image.files.arrays import ArrayPicture, from_array
 
 RANDOM = np.random.default_rng(0)
@@ -65,7 +65,7 @@ def test_a_png_of_16_bits_a_channel_keeps_its_depth_alpha_and_metadata(tmp_path,
     about = (tmp_path / "blank.png").read_bytes()
     (tmp_path / "a.png").write_bytes(imagecodecs.png_encode(array))
     bare = read(tmp_path / "a.png")
-    (tmp_path / "a.png").write_bytes(writing.arrays.encoded(bare, ".png", about))
+    (tmp_path / "a.png").write_bytes(deep.encoded_png(bare, about))
     picture = read(tmp_path / "a.png")
     assert isinstance(picture, ArrayPicture)
     assert picture.info["text"] == {"Author": "somebody"}
@@ -95,6 +95,63 @@ def test_a_tiff_of_16_bits_a_channel_is_turned_upright_and_keeps_where_it_lies(t
         assert tags[33550].value == (10.0, 10.0, 0.0)
         assert tags[42113].value == "-9999"
         assert 274 not in tags or tags[274].value == 1
+
+
+@pytest.mark.parametrize("kind", ["u1", "u2", "i2", "f4"])
+@pytest.mark.parametrize("bands", [2, 4, 5])
+@pytest.mark.parametrize("axis", [0, -1])
+def test_a_tiff_of_few_bands_has_no_alpha_and_comes_back(tmp_path, kind, bands, axis):
+    array = np.moveaxis(numbers(kind, (12, 10, bands)), -1, axis)
+    planes = "separate" if axis == 0 else "contig"
+    tifffile.imwrite(tmp_path / "a.tif", array, photometric="minisblack", planarconfig=planes)
+    picture = read(tmp_path / "a.tif")
+    if isinstance(picture, Image.Image):
+        assert (kind, bands) == ("u1", 2)  # Pillow's grey with alpha
+        return
+    assert picture.values.shape == (12, 10, bands)
+    assert picture.alpha is None
+    file = writing.write(picture, tmp_path / "b.tif")
+    assert (tifffile.imread(file) == array).all()
+    assert (opening.reopen(file, picture.axis).array == array).all()
+
+
+@pytest.mark.parametrize("kind", ["u1", "i2", "u2", "f4"])
+def test_a_geotiff_keeps_its_type_its_place_and_what_is_missing(tmp_path, kind):
+    array = numbers(kind, (12, 10))
+    tags = [(33550, "d", 3, (10.0, 10.0, 0.0), True), (42112, "s", 0, "Höhe".encode(), True)]
+    tifffile.imwrite(tmp_path / "a.tif", array, extratags=[*tags, (42113, "s", 0, "7", True)], metadata=None)
+    picture = read(tmp_path / "a.tif")
+    assert isinstance(picture, ArrayPicture)
+    assert picture.missing == 7
+    with tifffile.TiffFile(writing.write(picture, tmp_path / "b.tif")) as file:
+        assert (file.asarray() == array).all()
+        assert file.pages.first.tags[33550].value == (10.0, 10.0, 0.0)
+        assert "42112" in {str(tag.code) for tag in file.pages.first.tags}
+
+
+def test_a_tiff_of_16_bits_keeps_what_is_said_of_the_photograph(tmp_path):
+    texts = [(315, "s", 0, "somebody", True), (33432, "s", 0, "2026", True)]
+    options = {"photometric": "rgb", "resolution": (300, 300), "resolutionunit": "inch", "metadata": None}
+    tifffile.imwrite(tmp_path / "a.tif", numbers("u2", (12, 10, 3)), extratags=texts, **options)
+    file = writing.write(read(tmp_path / "a.tif"), tmp_path / "b.tif")
+    with Image.open(tmp_path / "a.tif") as before, tifffile.TiffFile(file) as after:
+        tags = after.pages.first.tags
+        assert (tags[315].value, tags[33432].value) == ("somebody", "2026")
+        assert tags[282].value[0] / tags[282].value[1] == before.info["dpi"][0]
+
+
+def test_pages_of_one_size_are_channels(tmp_path):
+    tifffile.imwrite(tmp_path / "a.tif", numbers("u2", (9, 8, 7)), photometric="minisblack")
+    assert read(tmp_path / "a.tif").values.shape == (9, 8, 7)
+    tifffile.imwrite(tmp_path / "a.tif", numbers("u2", (20, 8, 9)), photometric="minisblack")
+    assert read(tmp_path / "a.tif").values.shape == (8, 9, 20)
+
+
+def test_what_can_be_read_of_a_damaged_file_of_16_bits_is_used(tmp_path, caplog):
+    content = imagecodecs.png_encode(numbers("u2", (60, 50, 3)))
+    (tmp_path / "a.png").write_bytes(bytes(content)[:-4000])
+    assert read(tmp_path / "a.png").mode == "RGB"
+    assert "what can be read of it is used" in caplog.text
 
 
 @pytest.mark.parametrize("turn", list(opening.TURNS.values()))

@@ -121,6 +121,6 @@ def test_what_is_no_number_outside_the_hole_is_refused_by_its_count():
     values = np.zeros((16, 20))
     values[0, :3] = np.nan
     with pytest.raises(
-        UserError, match=r"data.image has 3 pixels outside the hole that are no numbers \(NaN\); give a"
+        UserError, match=r"data.image has 3 pixels outside the hole that are no numbers \(NaN\); data.missing=nan"
     ):
         with_hole(values)

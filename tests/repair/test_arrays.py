@@ -8,6 +8,8 @@ import pytest
 import tifffile
 from PIL import Image
 
+from dip.errors import UserError
+
 RANDOM = np.random.default_rng(0)
 HOLE = np.zeros((32, 40), dtype=bool)
 HOLE[8:16, 20:30] = True
@@ -102,3 +104,38 @@ def test_an_array_is_resumed_and_measured_with_its_truth(config, run, tmp_path):
     assert (np.load(tmp_path / "run" / "inpainted.npy") == before).all()
     again = run(config(*given, "trainer.max_steps=5"), tmp_path / "run", resume=True)
     assert again["members"]["member_1"]["steps"] == 5
+
+
+def test_masks_of_16_bits_are_as_those_of_8(from_file, tmp_path):
+    array = RANDOM.random((32, 40)).astype(np.float32)
+    np.save(tmp_path / "a.npy", array)
+    colours = np.where(HOLE[..., None], 0, 65535).repeat(3, axis=-1).astype(np.uint16)
+    (tmp_path / "deep.png").write_bytes(imagecodecs.png_encode(colours))
+    same_where_known(array, np.load(from_file("a.npy", f"data.mask={tmp_path / 'deep.png'}")), HOLE)
+    (tmp_path / "run").rename(tmp_path / "first")
+    painted = np.dstack([colours, np.where(HOLE, 65535, 0).astype(np.uint16)])
+    (tmp_path / "deep.png").write_bytes(imagecodecs.png_encode(painted))
+    file = from_file("a.npy", f"data.mask={tmp_path / 'deep.png'}", "data.hole=opaque")
+    same_where_known(array, np.load(file), HOLE)
+
+
+@pytest.mark.parametrize(
+    ("truth", "said"),
+    [
+        (np.zeros((32, 40, 3), dtype=np.uint8), "is RGB but .* is floats of 3 channels"),
+        (np.zeros((32, 40, 2)), "is floats of 2 channels but .* is floats of 3 channels"),
+    ],
+)
+def test_a_truth_of_another_kind_is_refused(from_file, tmp_path, truth, said):
+    np.save(tmp_path / "a.npy", RANDOM.random((32, 40, 3)).astype(np.float32))
+    np.save(tmp_path / "truth.npy", truth)
+    with pytest.raises(UserError, match=said):
+        from_file("a.npy", f"data.mask={tmp_path / 'mask.png'}", f"data.truth={tmp_path / 'truth.npy'}")
+
+
+def test_a_channel_that_is_lost_by_reduction_is_refused(from_file, tmp_path):
+    array = RANDOM.random((64, 64, 2))
+    array[..., 1] = np.where(RANDOM.random((64, 64)) < 0.3, array[..., 1], np.nan)
+    np.save(tmp_path / "a.npy", array)
+    with pytest.raises(UserError, match=r"data.max_side=16 leaves no known pixel without hole"):
+        from_file("a.npy", "data.mask=null", "data.max_side=16")

@@ -51,6 +51,8 @@ def test_the_hole_is_nan_or_a_value_or_a_mask(repaired):
     expected = repaired(CUBE, LOST)
     assert (repaired(with_nan) == expected).all()
     assert (repaired(np.ma.array(CUBE, mask=LOST)) == expected).all()
+    some = np.arange(5) < 2
+    assert (repaired(np.ma.array(np.where(LOST & some, np.nan, CUBE), mask=LOST & ~some)) == expected).all()
     assert (repaired(np.where(LOST, np.float32(-9999), CUBE), missing=-9999) == expected).all()
     assert (repaired(np.moveaxis(with_nan, -1, 0), channel_axis=0) == np.moveaxis(expected, -1, 0)).all()
     of_all = repaired(CUBE, lost)
@@ -120,6 +122,9 @@ def test_far_holes_are_repaired_in_parts_and_one_result(repaired, monkeypatch):
         ({"hole": LOST, "overrides": ["model.dpth=3"]}, "there is no key model.dpth; did you mean model.depth"),
         ({"hole": LOST, "overrides": ["trainer.max_steps=many"]}, "trainer.max_steps=many, but it must be a whole"),
         ({"hole": LOST, "recipe": "best"}, "Could not find 'experiment/best'"),
+        ({"hole": LOST, "overrides": ["data.crop=none"]}, "overrides has data.crop=none, which speaks of files"),
+        ({"hole": LOST, "missing": "x"}, "data.missing=x, but it must be a number"),
+        ({"hole": LOST, "channel_axis": 3}, "channel_axis=3, but the array has the axes 0 to 2"),
         ({"hole": LOST, "seed": -1}, "seed=-1, but it must be a whole number, at least 0"),
     ],
 )
@@ -138,7 +143,7 @@ def test_ctrl_c_returns_what_there_is(repaired, monkeypatch, caplog):
     assert metrics["stopped_by"] == "interrupt"
     assert metrics["steps"] < 10
     assert np.isfinite(image).all()
-    assert "steps are saved" in caplog.text
+    assert "the result so far is returned" in caplog.text
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 

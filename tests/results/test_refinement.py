@@ -88,6 +88,7 @@ def test_groups_grow_with_their_patches():
             {"radius": 1, "similar": 0.7},
             "refine.similar=0.7 is 11 patches of 4x4, but within refine.radius=1 ",
         ),
+        ({"stride": 5}, "refine.stride=5, but patches of 4 pixels"),
         ({"patches": []}, "patches=\\[\\], but it must be a list"),
         ({"patches": [1]}, "patches=\\[1\\], but it must be a list, each a whole number, at least 2"),
     ],

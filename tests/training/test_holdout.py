@@ -71,3 +71,22 @@ def test_single_pixels_are_held_out_where_single_pixels_are_missing():
     assert chosen.sum() == np.round(0.05 * mask.sum().item())
     _, parts = ndimage.label(chosen)
     assert parts > 0.8 * chosen.sum()
+
+
+def test_of_a_mask_for_each_channel_the_copies_lack_what_the_hole_lacks_together():
+    random = np.random.default_rng(0)
+    mask = torch.ones(1, 4, 64, 64)
+    mask[..., 20:24, :] = 0  # in all channels
+    mask[:, 3, 50, 50] = 0
+    chosen = choose_pixels(mask, 0.05, 0)
+    assert chosen.shape == mask.shape
+    assert not (chosen & (mask == 0)).any()
+    assert 0.03 < chosen.sum() / mask.sum() < 0.08
+    counts = chosen.sum(dim=1).unique(return_counts=True)
+    assert dict(zip(*(each.tolist() for each in counts), strict=True))[4] > 0.8 * chosen.any(dim=1).sum()
+
+    scattered = torch.from_numpy((random.random((1, 4, 64, 64)) < 0.5).astype(np.float32))
+    chosen = choose_pixels(scattered, 0.05, 0)
+    assert not (chosen & (scattered == 0)).any()
+    assert 0.04 < chosen.sum() / scattered.sum() < 0.06
+    assert chosen.any(dim=3).any(dim=2).all()

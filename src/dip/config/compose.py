@@ -21,8 +21,8 @@ from dip.errors import UserError
 from dip.results.folder import find_run
 
 HERE = Path(__file__)
-# Beside the code as it is checked out; within the package as it is installed.
-CONFIGS = next(path for path in (HERE.parents[3] / "configs", HERE.parents[1] / "configs") if path.is_dir())
+# Within the package as it is installed; beside the code as it is checked out.
+CONFIGS = next(path for path in (HERE.parents[1] / "configs", HERE.parents[3] / "configs") if path.is_dir())
 KINDS = ("thin", "large")
 
 

@@ -87,7 +87,8 @@ def same_config(folder: RunFolder, given: DictConfig) -> bool:
     """
     saved = load_config(folder)
     before, now = flatten(options(saved)), flatten(options(as_measured(given, saved)))
-    different = sorted(key for key in (before | now).keys() - STARTED if before.get(key) != now.get(key))
+    keys = (before | now).keys() - STARTED
+    different = sorted(key for key in keys if repr(before.get(key)) != repr(now.get(key)))  # of nan too
     for key in different:
         if key.partition(".")[0] not in CHANGEABLE:
             raise UserError(

@@ -34,7 +34,10 @@ FEW = 64  # values of a label map at most
 
 def read_mask(path: str | Path, hole: Hole, key: str = "data.mask") -> Tensor:
     """The mask in a picture file, thresholded: 1 = known, 0 = hole."""
-    return settled(known_fraction(as_picture(open_picture(path, key)), hole, f"{key}={path}"), hole, "threshold")
+    picture = as_picture(open_picture(path, key))
+    if isinstance(picture, ArrayPicture):
+        raise UserError(f"{key}={path} has {picture.values.shape[2]} channels; give a mask of one")
+    return settled(known_fraction(picture, hole, f"{key}={path}"), hole, "threshold")
 
 
 def known_fraction(picture: Image.Image, hole: Hole, name: str) -> Tensor:
@@ -64,22 +67,38 @@ def known_of_each(array: ArrayPicture, hole: Hole, name: str) -> Tensor:
             f"{name} is an array, for which data.hole={written(hole)} is nothing; give black, white or a number"
         )
     if isinstance(hole, int):
-        return 1 - torch.from_numpy(array.values == hole).permute(2, 0, 1)[None].float()
-    values = array.values.astype(np.float32)
-    scaled = torch.from_numpy(values / (values.max() or 1)).permute(2, 0, 1)[None].contiguous()
-    return scaled if hole == "black" else 1 - scaled
+        is_hole = array.values == hole
+    else:
+        is_hole = array.values == 0 if array.values.dtype.kind != "f" else array.values < array.values.max() / 2
+        is_hole = is_hole if hole == "black" else ~is_hole
+    return 1 - torch.from_numpy(is_hole).permute(2, 0, 1)[None].float().contiguous()
 
 
-def as_picture(mask: Picture) -> Image.Image:
-    """A mask in an array of one channel as a picture of greys, in which True is white."""
+def as_picture(mask: Picture) -> Picture:
+    """A mask as Pillow has it, where it is of one channel (True is white) or a picture file of 16 bits a channel."""
     if not isinstance(mask, ArrayPicture):
         return mask
-    values = mask.values[..., 0]
+    values = mask.values
+    if mask.ending in (".png", ".tif") and values.dtype == np.uint16 and values.shape[2] in (1, 3):
+        picture = Image.fromarray((values // 257).astype(np.uint8).squeeze(2 if values.shape[2] == 1 else ()))
+        if mask.alpha is not None:
+            picture.putalpha(Image.fromarray((mask.alpha // 257).astype(np.uint8)))
+        return picture
+    if values.shape[2] > 1:
+        return mask
     if values.dtype.kind == "b":
-        return Image.fromarray(values.astype(np.uint8) * 255)
+        return Image.fromarray(values[..., 0].astype(np.uint8) * 255)
     kinds = {"u1": np.uint8, "u2": np.uint16}
     kind = kinds.get(values.dtype.str[1:], np.float32 if values.dtype.kind == "f" else np.int32)
-    return Image.fromarray(np.ascontiguousarray(values.astype(kind)))
+    return Image.fromarray(np.ascontiguousarray(values[..., 0].astype(kind)))
+
+
+def present_in(picture: Picture, missing: float | None, has_mask: bool) -> Tensor:
+    """`present` of a picture; a pixel of a photograph is missing where all its channels are."""
+    if missing is None and not tensors.is_deep(picture):
+        return torch.ones(1, 1, picture.height, picture.width)
+    known = present(tensors.drawn_values(picture), missing, has_mask)
+    return known if isinstance(picture, ArrayPicture) else known.amax(dim=1, keepdim=True)
 
 
 def present(values: NDArray[Any], missing: float | None, has_mask: bool) -> Tensor:

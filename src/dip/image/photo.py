@@ -93,7 +93,7 @@ class Photo:
             mask = reduce_mask(mask, self.size)
             target = reduce(target, self.size) * (mask > 0)
             truth = None if truth is None else reduce(truth, self.size)
-            if not mask.any():
+            if not mask.flatten(2).any(dim=2).all():
                 raise UserError(f"data.max_side={self.max_side} leaves no known pixel without hole in it; raise it")
         return Tensors(pad(target, SMALLEST), pad(mask, SMALLEST), None if truth is None else pad(truth, SMALLEST))
 

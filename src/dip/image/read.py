@@ -6,6 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Annotated, Any, Literal
 
+import numpy as np
 from annotated_types import Ge, Gt, Le
 from torch import Tensor
 
@@ -43,11 +44,11 @@ def read_photo(
     if image is not None:
         opened = partial(open_picture, max_megapixels=max_megapixels, channel_axis=channel_axis)
         picture = opened(image, "data.image")
-        known = masks.present(tensors.drawn_values(picture), missing_value(missing, picture), mask is not None)
+        known = masks.present_in(picture, missing_value(missing, picture), mask is not None)
         if mask is not None:
             shape = opened(mask, "data.mask")
             known = known * read_mask(shape, mask, hole, soft_mask, picture, turn_mask, resize_mask)
-        elif tensors.alpha(picture) is not None or (known == 1).all():
+        elif (known == 1).all() or is_transparent(picture):
             known = known * masks.settled(read_transparency(picture, image), "alpha", soft_mask)
         original = None if truth is None else read_truth(opened(truth, "data.truth"), truth, image, picture)
     elif mask is None and truth is None and hole == "black":
@@ -80,6 +81,11 @@ def missing_value(given: Any, picture: Picture) -> float | None:
     return picture.missing if given is None and isinstance(picture, ArrayPicture) else given
 
 
+def is_transparent(picture: Picture) -> bool:
+    opaque = tensors.alpha(picture)
+    return opaque is not None and bool((opaque < 1).any())
+
+
 def read_transparency(picture: Picture, path: str) -> Tensor:
     """How opaque each pixel of a picture without a mask is: (1, 1, H, W)."""
     opaque = tensors.alpha(picture)
@@ -108,12 +114,13 @@ def read_mask(
     mask = turned_as(picture, mask, name, turn, resize)
     if not resize:
         same_size("data.mask", path, mask, picture.size, ", or set data.resize_mask=true")
-    if isinstance(mask, ArrayPicture) and (channels := mask.values.shape[2]) > 1:
+    mask = masks.as_picture(mask)
+    if isinstance(mask, ArrayPicture):
+        channels = mask.values.shape[2]
         if channels != (theirs := tensors.drawn_values(picture).shape[2]):
             raise UserError(f"{name} has {channels} channels and the image {theirs}; give a mask of one, or of as many")
         known = masks.known_of_each(mask, hole, name)
     else:
-        mask = masks.as_picture(mask)
         known = masks.known_fraction(mask, hole, name)
         masks.check_contents(mask, masks.settled(known, hole, soft_mask), hole, name, soft_mask)
     if resize and abs(math.log(mask.width / mask.height * picture.height / picture.width)) > 0.05:
@@ -157,15 +164,21 @@ def read_truth(truth: Picture, path: str, image: str, picture: Picture) -> Pictu
 
 
 def kind_of(picture: Picture) -> str:
-    is_array = isinstance(picture, ArrayPicture)
-    return f"an array of {picture.values.shape[2]} channels" if is_array else DRAWN[picture.mode]
+    """The channels of a picture, and what their values are, for which two have to be alike to be compared."""
+    if not isinstance(picture, ArrayPicture):
+        return DRAWN[picture.mode]
+    values = picture.values
+    if values.dtype == np.uint8 and values.shape[2] in (1, 3):
+        return "L" if values.shape[2] == 1 else "RGB"
+    return f"{'floats' if values.dtype.kind == 'f' else values.dtype} of {values.shape[2]} channels"
 
 
 def without_erased(picture: Picture, known: Tensor, is_mask: bool) -> Picture:
     """The picture, opaque where it was erased: wherever it is transparent if that is the mask, else see `erased`."""
-    opaque, known = tensors.alpha(picture), masks.known_in_all(known)
+    opaque = tensors.alpha(picture)
     if opaque is None:
         return picture
+    known = masks.known_in_all(known)
     where = opaque < 1 if is_mask else erased(opaque, known < 1)
     hidden = (known < 1) & (opaque < 1) & ~where
     if hidden.any():

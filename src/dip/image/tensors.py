@@ -32,10 +32,10 @@ def read_tensor(path: str | Path, key: str) -> Tensor:
 
 def from_pil(picture: Picture, levels: Levels | None = None) -> Tensor:
     """The channels that the network draws. levels: the values that become 0 and 1, `full_range` by default."""
-    black, white = levels or full_range(picture)
     values = drawn_values(picture)
+    black, white = (np.asarray(level, dtype=exact(values.dtype)) for level in levels or full_range(picture))
     with np.errstate(invalid="ignore", over="ignore"):
-        pixels = values.astype(exact(values.dtype))
+        pixels = values.astype(exact(values.dtype), copy=False)
         scaled = ((pixels - black) / (white - black)).astype(np.float32)
     if values.dtype.kind == "f":  # in the hole there may be anything
         scaled = np.nan_to_num(scaled, nan=0.0, posinf=FAR, neginf=-FAR).clip(-FAR, FAR)
@@ -55,14 +55,19 @@ def drawn_values(picture: Picture) -> NDArray[Any]:
     return np.array(picture if mode == picture.mode else picture.convert(mode)).reshape(*picture.size[::-1], -1)
 
 
+def is_deep(picture: Picture) -> bool:
+    """Whether values have more than 8 bits."""
+    return picture.values.dtype != np.uint8 if isinstance(picture, ArrayPicture) else picture.mode in DEEP
+
+
 def full_range(picture: Picture, known: Tensor | None = None) -> Levels:
     """The values of black and white, one pair for all channels, or (C,) each of an array whose channels have their own.
 
     known: (1, 1 or C, H, W), above 0 where a value counts.
     """
-    values = drawn_values(picture)
-    if values.dtype == np.uint8:
+    if not is_deep(picture):
         return 0.0, 255.0
+    values = drawn_values(picture)
     # Microscopes fill but a part of their range.
     counts = np.ones((1, 1, 1), dtype=bool) if known is None else known[0].permute(1, 2, 0).numpy() > 0
     counts = np.broadcast_to(counts, values.shape)
@@ -96,8 +101,7 @@ def check_numbers(picture: Picture, name: str, known: Tensor | None = None) -> N
 
     known: (1, 1 or C, H, W).
     """
-    values = drawn_values(picture)
-    if values.dtype.kind != "f":
+    if not is_deep(picture) or (values := drawn_values(picture)).dtype.kind != "f":
         return
     missing = ~np.isfinite(values) if known is None else np.isnan(values) & (known[0].permute(1, 2, 0).numpy() > 0)
     if count := int(missing.any(axis=2).sum()):
@@ -151,11 +155,14 @@ def paste(picture: Picture, output: Tensor, known: Tensor, box: tuple[int, int, 
 
 def in_type_of(values: NDArray[Any], drawn: Tensor, levels: Levels) -> NDArray[Any]:
     """`drawn` (1, C, H, W) as values (H, W, C) of the same type."""
-    black, white = levels
-    pixels = drawn[0].permute(1, 2, 0).numpy().astype(exact(values.dtype))
+    pixels = drawn[0].permute(1, 2, 0).numpy().astype(exact(values.dtype), copy=False)
+    black, white = (np.asarray(level, dtype=pixels.dtype) for level in levels)
     scaled = black + (white - black) * pixels
     if values.dtype.kind != "f":
-        scaled = scaled.round().clip(np.iinfo(values.dtype).min, np.iinfo(values.dtype).max)
+        most = np.iinfo(values.dtype).max
+        highest = pixels.dtype.type(most)
+        highest = highest if int(highest) <= most else np.nextafter(highest, pixels.dtype.type(0))
+        scaled = scaled.round().clip(np.iinfo(values.dtype).min, highest)
     return scaled.astype(values.dtype)
 
 

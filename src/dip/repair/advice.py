@@ -82,7 +82,7 @@ def smallest_cures(cfg: DictConfig, sample: Sample) -> Iterator[str]:
                 with torch.random.fork_rng(devices=[]):  # the run itself draws the same numbers as without this
                     size = sample.mask.shape[-2:]
                     model = instantiate_group(other, "model", size=size, in_channels=1, out_channels=1)
-                found = covered(model, torch.zeros_like(sample.mask), sample.mask)
+                found = covered(model, torch.zeros_like(sample.mask[:, :1]), sample.mask)
             except UserError:
                 break  # a depth that the picture is too small for
             if (found | sample.mask.bool()).all():

@@ -22,8 +22,9 @@ from dip.config.messages import one_line
 from dip.errors import Interrupted, UserError
 from dip.image.files.arrays import ArrayPicture, from_array
 from dip.image.holes import regions_around
-from dip.image.masks import merged, present
+from dip.image.masks import grow_hole, merged, present
 from dip.image.photo import Photo
+from dip.image.read import missing_value
 from dip.repair.advice import explain_resource_errors
 from dip.repair.plan import plan
 from dip.repair.run import run
@@ -93,7 +94,8 @@ def inpaint(
     result : Repaired
         With ``return_result=True``: `image`, `std` and `metrics`. About 90 % of the missing values lie within 1.645
         `std` of `image`, as far as they are like known ones; `std` is 0 where a value is known, and None where the
-        recipe holds no pixels out. ``metrics["interval"]`` has the share of held-out values for which that is so.
+        recipe holds no pixels out or averages no outputs, and of an array that is reduced for the work (above a
+        megapixel; see data.max_side). ``metrics["interval"]`` has the share of held-out values for which that is so.
 
     Raises
     ------
@@ -131,6 +133,10 @@ def configured(recipe: str, seed: int, overrides: Sequence[str], progress: bool,
     """The configuration of a run. Raises UserError for what Hydra refuses."""
     quiet = [] if is_seen else [f"callbacks.{name}=null" for name in UNSEEN]
     quiet += [] if progress else ["callbacks.progress=null", "+trainer.enable_progress_bar=false"]
+    for override in overrides:
+        key = override.lstrip("+~").partition("=")[0]
+        if key.startswith(("data", "output", "resume")) and key not in ("data.max_side", "data.grow_hole"):
+            raise UserError(f"overrides has {override}, which speaks of files; see the parameters of dip.inpaint")
     given = [f"experiment={recipe}", f"seed={seed}", *quiet, *overrides]
     try:
         check_types(given)
@@ -144,15 +150,15 @@ def configured(recipe: str, seed: int, overrides: Sequence[str], progress: bool,
 def as_photo(image: Any, hole: Any, axis: int, missing: float | None, cfg: DictConfig) -> Photo:
     """The array and its hole, as what is read from files."""
     array = np.asarray(image)
-    if hole is None and isinstance(image, np.ma.MaskedArray):
-        hole = np.ma.getmaskarray(image)
     picture = from_array(array, axis, "image")
-    known = present(picture.values, missing, hole is not None)
-    if hole is not None:
-        known = known * known_outside(np.asarray(hole), array.shape, picture, axis)
-    elif (known == 1).all():
+    known = present(picture.values, missing_value(missing, picture), hole is not None)
+    masked = np.ma.getmaskarray(image) if isinstance(image, np.ma.MaskedArray) else None
+    for lost in (hole, masked):
+        if lost is not None:
+            known = known * known_outside(np.asarray(lost), array.shape, picture, axis)
+    if (known == 1).all():
         raise UserError("image has no missing value; give the hole, missing=VALUE, or NaN")
-    known, max_side = merged(known), cfg.data.max_side
+    known, max_side = grow_hole(merged(known), cfg.data.grow_hole), cfg.data.max_side
     return Photo(picture, known, None, regions_around(known, max_side), max_side)
 
 
@@ -171,11 +177,11 @@ def repaired(cfg: DictConfig, photo: Photo, folder: RunFolder) -> Repaired:
     try:
         with explain_resource_errors(cfg, folder):
             result = run(plan(cfg, photo), folder)
-    except Interrupted as interrupted:
+    except Interrupted:
         result = load_result(folder)
         if result.picture is None:
             raise
-        log.warning("%s", interrupted)
+        log.warning("Interrupted after %s steps; the result so far is returned.", result.metrics.get("steps", "some"))
     assert isinstance(result.picture, ArrayPicture)
     std = None if result.std is None else replace(result.picture, values=result.std).array
     return Repaired(result.picture.array, std, result.metrics)

@@ -9,25 +9,35 @@ from dip.training.holdout import Evidence
 
 LEVEL = 0.9  # the share of values that lie within HALF_WIDTH standard deviations
 HALF_WIDTH = 1.645  # of a normal distribution
+FEWEST = 100  # held-out values of a channel, whose errors tell its scale
 
 
 def calibrate(evidence: Evidence, target: Tensor) -> tuple[Tensor, dict[str, Any]]:
     """The standard deviation of each value, (1, C, H, W), and what metrics.json holds of it.
 
-    The deviation of the averaged outputs says where a picture is uncertain, and not by how much. So the mean over the
-    held-out values is added to it, and both are scaled: LEVEL of the held-out errors lie within HALF_WIDTH of the
-    result (split conformal prediction, Lei et al., arXiv:1604.04173). That holds in a hole as far as its values are
-    like the held-out ones: for thin holes, of which these are copies; not for large ones.
+    The deviation of the averaged outputs says where a picture is uncertain, and not by how much. So in each channel the
+    mean over the held-out values is added to it, and both are scaled: LEVEL of the held-out errors lie within
+    HALF_WIDTH of the result (split conformal prediction, Lei et al., arXiv:1604.04173). That holds in a hole as far as
+    its values are like the held-out ones: for thin holes, of which these are copies; not for large ones. The same
+    values have chosen the run's best step and the weights of its mixture, which are a handful of numbers.
     """
     assert evidence.deviation is not None
     inside = evidence.held_out.expand_as(target)
-    deviation = evidence.deviation.expand_as(target)
-    deviation = deviation + deviation[inside].mean().clamp(min=1e-6)
-    errors = ((evidence.picture - target).abs() / deviation)[inside]
-    halves = errors[::2], errors[1::2]
-    within = [(half <= quantile(other)).float().mean().item() for half, other in (halves, halves[::-1])]
-    found = {"level": LEVEL, "coverage_held_out": sum(within) / 2}
-    return deviation * quantile(errors) / HALF_WIDTH, found
+    deviation = evidence.deviation.expand_as(target).clone()
+    errors = (evidence.picture - target).abs()
+    groups = [[channel] for channel in range(target.shape[1])]
+    if min(inside[:, channel].sum() for (channel,) in groups) < FEWEST:
+        groups = [list(range(target.shape[1]))]  # all of them as one
+    within = []
+    for channels in groups:
+        where = inside[:, channels]
+        spread = deviation[:, channels] + deviation[:, channels][where].mean().clamp(min=1e-6)
+        relative = (errors[:, channels] / spread)[where]
+        # Neighbours of one copy of a hole err alike, so the halves are the upper and the lower one.
+        halves = relative[: len(relative) // 2], relative[len(relative) // 2 :]
+        within += [(half <= quantile(other)).float().mean().item() for half, other in (halves, halves[::-1])]
+        deviation[:, channels] = spread * quantile(relative) / HALF_WIDTH
+    return deviation, {"level": LEVEL, "coverage_held_out": sum(within) / len(within)}
 
 
 def quantile(errors: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ from dip.files import atomic_write
 from dip.image import tensors
 from dip.image.files import writing
 from dip.image.files.arrays import ArrayPicture, from_array
-from dip.image.files.opening import open_picture
+from dip.image.files.opening import open_picture, reopen
 from dip.image.files.writing import Picture
 from dip.image.metrics import biharmonic, texture_distance
 from dip.image.photo import Photo
@@ -49,13 +49,16 @@ def load_result(folder: RunFolder) -> Result:
     """The result of an earlier run in the folder, as far as there is one."""
     raw = torch.load(folder.raw_output, weights_only=True) if folder.raw_output.exists() else {}
     file = next(folder.path.glob("inpainted.*"), None)
-    picture = None if file is None else open_picture(file, "resume", channel_axis=folder.metrics.get("channel_axis"))
+    metrics, picture, std = folder.metrics, None, None
+    if file is not None and "channel_axis" in metrics:
+        picture = reopen(file, metrics["channel_axis"])
+        if folder.uncertainty.exists():
+            std = from_array(np.load(folder.uncertainty), picture.axis, "uncertainty.npy").values
+    elif file is not None:
+        picture = open_picture(file, "resume")
     judged = raw.get("evidence")
     evidence = None if judged is None else Evidence(*judged)
-    std = None
-    if folder.uncertainty.exists():
-        std = from_array(np.load(folder.uncertainty), folder.metrics["channel_axis"], "uncertainty.npy").values
-    return Result(folder.metrics, picture, raw.get("output"), raw.get("deviation"), evidence, file, std)
+    return Result(metrics, picture, raw.get("output"), raw.get("deviation"), evidence, file, std)
 
 
 def axis_of(picture: Picture) -> dict[str, Any]:
@@ -116,8 +119,9 @@ class ResultWriter:
         metrics = {**run, "region": list(self.photo.region), "drawn_at": list(reversed(output.shape[-2:]))}
         metrics |= {**axis_of(picture), **self.measures(full, pictures)}
         units = None
-        if std is not None:
-            std, (_, mask, truth) = self.photo.full_size(std), self.photo.full
+        if std is not None and (self.photo.truth is not None or isinstance(picture, ArrayPicture)):
+            _, mask, truth = self.photo.full
+            std = self.photo.full_size(std)
             if truth is not None:
                 metrics["interval"]["coverage_hole"] = coverage(full, truth, std, mask < 1)
             if isinstance(picture, ArrayPicture):
@@ -138,7 +142,8 @@ class ResultWriter:
         if self.refine is not None and self.refine.rounds > 0:
             before["before_refine"] = output
             output, evidence, found["refine"] = self.refine(output, Sample(*self.photo.work), evidence)
-        if evidence is not None and evidence.deviation is not None:
+        # Of a reduced picture nothing is known of the details that its reduction has averaged away.
+        if evidence is not None and evidence.deviation is not None and not self.photo.is_reduced:
             std, found["interval"] = calibrate(evidence, self.photo.work.target)
         if self.texture is not None and self.texture.holes:
             count = len(self.texture.holes)
@@ -219,7 +224,8 @@ class Results(Callback):
         result = self.writer.write(output, run, evidence)
         # An ensemble needs no more of its members, whose pictures may be large.
         picture = None if self.keep_raw else result.picture
-        self.result = result._replace(picture=picture, outputs=output, deviations=deviation, evidence=evidence)
+        std = None if self.keep_raw else result.std
+        self.result = result._replace(picture=picture, std=std, outputs=output, deviations=deviation, evidence=evidence)
 
     def state_dict(self) -> dict[str, Any]:
         return {"seconds": time.monotonic() - self.started}

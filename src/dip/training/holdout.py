@@ -10,6 +10,7 @@ from torch import Tensor
 
 PLACES = 64  # tried for each copy of a hole
 FEWEST = 50  # pixels, whose error says more of the picture than of the places that chance has found
+TILE = 16  # pixels, the side of what is copied of a mask for each channel
 ENOUGH, COPIES = 500, 100  # pixels, to which small holes are copied again and again; and how often at most
 
 
@@ -25,19 +26,46 @@ def choose_pixels(mask: Tensor, share: float, seed: int) -> Tensor | None:
     """Choose about the fraction `share` of the known pixels, at most 0.5: mask (1, 1 or C, H, W) -> the same, boolean.
 
     Single pixels where single pixels are missing, else copies of the holes, shrunk where they would exceed it. None
-    where they are fewer than FEWEST. A channel without a hole has none of them.
+    where they are fewer than FEWEST. Of a mask for each channel, see `copy_patterns`.
     """
     random = np.random.default_rng(seed)  # a generator of its own, so that no other option moves the choice
-    chosen = np.stack([choose_within(known, share, random) for known in mask[0].numpy() == 1])
+    known = mask[0].numpy() == 1
+    budget = round(share * known.sum())
+    if budget < FEWEST:
+        return None
+    if len(known) > 1:
+        chosen = copy_patterns(known, budget, random)
+    elif is_scattered(known[0]):
+        chosen = choose_single(known[0], budget, random)[None]
+    else:
+        chosen = copy_holes(known[0], budget, random)[None]
     return torch.from_numpy(chosen)[None] if chosen.sum() >= FEWEST else None
 
 
-def choose_within(known: np.ndarray, share: float, random: np.random.Generator) -> np.ndarray:
-    """The pixels that are chosen of one channel, all (H, W), boolean."""
-    budget = round(share * known.sum())
-    if budget == 0 or known.all():
-        return np.zeros_like(known)
-    return choose_single(known, budget, random) if is_scattered(known) else copy_holes(known, budget, random)
+def copy_patterns(known: np.ndarray, budget: int, random: np.random.Generator) -> np.ndarray:
+    """What copies of tiles of the hole cover of the known values, about `budget` of them; all (C, H, W), boolean.
+
+    A tile has all channels: where one lacks a value, others may show it or not, and so they do in its copy. Its side is
+    a pixel where pixels are scattered.
+    """
+    hole, (_, height, width) = ~known, known.shape
+    side = 1 if is_scattered(np.asarray(known.all(axis=0))) else TILE
+    corners = [(row, column) for row in range(0, height, side) for column in range(0, width, side)]
+    lacking = np.argwhere(hole.any(axis=0))
+    chosen = np.zeros_like(known)
+    left = budget
+    for number in random.permutation(len(corners)):
+        row, column = corners[number]
+        tile = np.s_[:, row : row + side, column : column + side]
+        # From anywhere in the hole to anywhere in the tile; what leaves the picture comes in on the other side.
+        down, right = random.integers(side, size=2) + corners[number] - lacking[random.integers(len(lacking))]
+        rows, columns = ((np.arange(size) - by) % size for size, by in ((height, down), (width, right)))
+        pattern = hole[:, rows[row : row + side]][:, :, columns[column : column + side]]
+        chosen[tile] = pattern & known[tile]
+        left -= int(chosen[tile].sum())
+        if left <= 0:
+            break
+    return chosen
 
 
 def is_scattered(known: np.ndarray) -> bool:

@@ -3,15 +3,18 @@
 import logging
 import math
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
 from PIL.Image import Transpose as Turn
 
 from dip.errors import UserError
-from dip.image.files import arrays
+from dip.image.files import arrays, deep
 from dip.image.files.arrays import ArrayPicture
 from dip.image.files.kinds import RAW, described_as, is_raw, register_plugins, what_helps
 from dip.image.files.metadata import metadata
@@ -24,7 +27,6 @@ TURNS: dict[int, Turn] = {  # by EXIF's orientation
     **{2: Turn.FLIP_LEFT_RIGHT, 3: Turn.ROTATE_180, 4: Turn.FLIP_TOP_BOTTOM, 5: Turn.TRANSPOSE},
     **{6: Turn.ROTATE_270, 7: Turn.TRANSVERSE, 8: Turn.ROTATE_90},
 }
-Image.MAX_IMAGE_PIXELS = None  # data.max_megapixels is the limit
 
 
 def open_picture(
@@ -57,11 +59,17 @@ def open_picture(
     return picture
 
 
-def decoded(path: Path, key: str, max_megapixels: float | None, axis: int | None = None) -> tuple[Picture, list[str]]:
-    """The picture in a file, and the names of the metadata that it goes without."""
+def decoded(
+    path: Path, key: str, max_megapixels: float | None, axis: int | None = None, all_bits: bool = True
+) -> tuple[Picture, list[str]]:
+    """The picture in a file, and the names of the metadata that it goes without.
+
+    all_bits: where Pillow would drop some, the file is read as an array.
+    """
 
     def check(shape: tuple[int, ...]) -> None:
-        megapixels = math.prod(sorted(shape)[-2:]) / 1e6
+        # Of many channels, the pixels of a photograph with as many values.
+        megapixels = max(math.prod(sorted(shape)[-2:]), math.prod(shape) / 3) / 1e6
         if max_megapixels is not None and megapixels > max_megapixels:
             raise UserError(
                 f"{key}={path} has {megapixels:.0f} megapixels, and data.max_megapixels={max_megapixels:g}; give a "
@@ -71,48 +79,67 @@ def decoded(path: Path, key: str, max_megapixels: float | None, axis: int | None
     if path.suffix.lower() in arrays.ARRAYS:
         return arrays.read_array(path, axis, f"{key}={path}", check), []
     try:
-        with ignored_warnings(), Image.open(path) as file:
-            return decoded_file(file, path, key, check, axis)
+        with ignored_warnings(), without_limit(), Image.open(path) as file:
+            check(file.size)
+            if is_raw(path, file):
+                raise UserError(f"{key}={path} {described_as(RAW)}")
+            if all_bits and deep.exceeds_pillow(file):
+                return decoded_array(file, path, key, check, axis)
+            return decoded_picture(file, f"{key}={path}")
     except UnidentifiedImageError:
-        if path.suffix.lower() not in arrays.TIFFS:
+        if path.suffix.lower() not in deep.TIFFS:
             raise
-    return arrays.read_tiff(path, axis, f"{key}={path}", check), []
+    return deep.read_tiff(path, axis, f"{key}={path}", check), []
 
 
-def decoded_file(
+def decoded_picture(file: ImageFile.ImageFile, name: str) -> tuple[Picture, list[str]]:
+    warn_of_the_unread(file, name)
+    file.load()
+    info, left_out = about(file)
+    picture = usual_mode(turned(file, orientation_of(file)))  # a TIFF file has been turned by Pillow
+    picture.info = info
+    return picture, left_out
+
+
+def decoded_array(
     file: ImageFile.ImageFile, path: Path, key: str, check: arrays.Check, axis: int | None
 ) -> tuple[Picture, list[str]]:
-    """The same of a file that Pillow has opened."""
-    check(file.size)
-    if is_raw(path, file):
-        raise UserError(f"{key}={path} {described_as(RAW)}")
-    whole: Picture = file
-    is_array = arrays.exceeds_pillow(file)
-    if not is_array:
-        warn_of_the_unread(file, f"{key}={path}")
-        file.load()
-    orientation = orientation_of(file)  # of a TIFF file that Pillow has loaded it is 1, since it has turned that
-    if is_array:
-        is_tiff = file.format == "TIFF"
-        whole = arrays.read_tiff(path, axis, f"{key}={path}", check) if is_tiff else arrays.read_png(path)
+    """The picture in a file of which Pillow reads the metadata only."""
+    if file.format == "TIFF":
+        whole = deep.read_tiff(path, axis, f"{key}={path}", check)
+    else:
+        whole = deep.read_png(path)
         file.load()  # for the texts that follow the pixels
+    info, left_out = about(file)
+    whole = whole if "orientation" not in info else whole.transpose(TURNS[info["orientation"]])
+    return replace(whole, info={**whole.info, **info}), left_out
+
+
+def about(file: ImageFile.ImageFile) -> tuple[dict[Any, Any], list[str]]:
+    """What goes on into the result, with the orientation by which it is turned upright, and what does not."""
     info, left_out = metadata(file)
-    picture = usual_mode(turned(whole, orientation))
     writable = {name: value for name, value in info.items() if value and can_be_written(name, value)}
     left_out += [f"{name} (broken)" for name in info if info[name] and name not in writable]
+    orientation = orientation_of(file)
     # By which the picture was turned upright, for a mask that was not.
-    about = {**writable} if orientation == 1 else {**writable, "orientation": orientation}
-    if isinstance(picture, ArrayPicture):
-        return replace(picture, info={**picture.info, **about}), left_out
-    picture.info = {**about}
-    return picture, left_out
+    return ({**writable} if orientation == 1 else {**writable, "orientation": orientation}), left_out
+
+
+@contextmanager
+def without_limit() -> Iterator[None]:
+    """Pillow's own limit of size is off; data.max_megapixels is the limit."""
+    before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+    try:
+        yield
+    finally:
+        Image.MAX_IMAGE_PIXELS = before
 
 
 def saved(path: Path, key: str) -> tuple[Picture | None, list[str]]:
     """What can be read of a damaged file; None for nothing."""
     ImageFile.LOAD_TRUNCATED_IMAGES = True
     try:
-        picture, left_out = decoded(path, key, None)
+        picture, left_out = decoded(path, key, None, all_bits=False)
     except Exception:
         return None, []
     finally:
@@ -132,8 +159,8 @@ def orientation_of(file: Image.Image) -> int:
     return found if found in TURNS else 1
 
 
-def turned(picture: Picture, orientation: int) -> Picture:
-    """The picture turned as one with this EXIF orientation is."""
+def turned(picture: Any, orientation: int) -> Any:
+    """The picture, or array, turned as one with this EXIF orientation is."""
     return picture.copy() if orientation == 1 else picture.transpose(TURNS[orientation])
 
 
@@ -154,15 +181,22 @@ def warn_of_the_unread(file: Image.Image, name: str) -> None:
         log.warning("%s holds %d pictures, of which the first is taken", name, count)
 
 
-def usual_mode(picture: Picture) -> Picture:
+def usual_mode(picture: Image.Image) -> Image.Image:
     """The same pixels in one of the modes of DRAWN, where there is one."""
-    if isinstance(picture, ArrayPicture):
-        return picture
     if SAME.get(picture.mode) == "I;16":
         return Image.fromarray(np.array(picture).astype(np.uint16))
     if picture.has_transparency_data and picture.mode in ("1", "L", "P", "RGB"):
         return picture.convert("LA" if DRAWN[picture.mode] == "L" else "RGBA")
     return picture.convert(SAME[picture.mode]) if picture.mode in SAME else picture
+
+
+def reopen(path: Path, channel_axis: int | None) -> ArrayPicture:
+    """The array in a result's file, with the axis that its channels had."""
+    ending = path.suffix.lower()
+    if ending in arrays.ARRAYS:
+        return arrays.read_array(path, channel_axis, str(path), lambda shape: None)
+    found = deep.read_png(path) if ending == ".png" else deep.read_tiff(path, None, str(path), lambda shape: None)
+    return replace(found, axis=channel_axis)
 
 
 def same_size(key: str, path: str | Path, picture: Picture, wanted: tuple[int, int], cure: str = "") -> None:

@@ -13,7 +13,7 @@ from PIL import ExifTags, Image, PngImagePlugin
 
 from dip.errors import UserError
 from dip.files import atomic_write
-from dip.image.files import arrays
+from dip.image.files import arrays, deep
 from dip.image.files.arrays import ArrayPicture
 from dip.image.files.metadata import XMP
 from dip.image.files.modes import DRAWN
@@ -25,6 +25,7 @@ WRITTEN = {
     "JPEG": {"quality": 95, "subsampling": 0},
     "WEBP": {"lossless": True, "exact": True},
 }
+METADATA = ("icc_profile", "dpi", "comment", "exif", "xmp", "text")  # of `picture.info`, as Pillow has it
 LOSSY = ("AVIF", "JPEG")
 USUAL = {"PNG": ".png", "TIFF": ".tif", "WEBP": ".webp", "JPEG": ".jpg"}  # formats that a message proposes
 
@@ -51,7 +52,7 @@ def encoded(picture: Image.Image, format: str) -> bytes:
     """The file of this format, with the picture's metadata as far as the format has a place for it."""
     info = picture.info
     options: dict[str, Any] = WRITTEN.get(format, {}) | {
-        str(name): info[name] for name in info if name not in ("text", "orientation", "tags")
+        str(name): info[name] for name in info if name not in ("text", "orientation")
     }
     file = io.BytesIO()
     with ignored_warnings():
@@ -142,8 +143,8 @@ def check_output(picture: Picture, path: Path, overwrite: bool) -> None:
 def check_ending(picture: Picture, path: Path) -> None:
     """Raise UserError where a file of this ending cannot hold the picture."""
     if isinstance(picture, ArrayPicture):
-        if not arrays.holds(path.suffix.lower(), picture):
-            fit = ", ".join(ending for ending in (".png", ".tif", ".npy", ".npz") if arrays.holds(ending, picture))
+        if not holds_array(path.suffix.lower(), picture):
+            fit = ", ".join(ending for ending in (".png", ".tif", ".npy", ".npz") if holds_array(ending, picture))
             raise UserError(f"output.path={path} cannot hold {arrays.described(picture)}; end it with one of {fit}")
         return
     if not holds(format := file_format(path), picture):
@@ -154,12 +155,31 @@ def check_ending(picture: Picture, path: Path) -> None:
         raise UserError(f"output.path={path}: {format} cannot hold a picture of {size}; end it with .png or .tif")
 
 
+def holds_array(ending: str, picture: ArrayPicture) -> bool:
+    """Whether a file of this ending gives back every value of an array."""
+    return deep.holds(ending, picture) or (ending in arrays.ARRAYS and picture.alpha is None)
+
+
+def encoded_array(picture: ArrayPicture, ending: str) -> bytes:
+    """The file of this ending; a PNG or TIFF with the picture's metadata."""
+    file = io.BytesIO()
+    if ending in deep.TIFFS:
+        return deep.encoded_tiff(picture)
+    if ending == ".png":
+        blank = Image.new("L", (1, 1))
+        blank.info = {name: value for name, value in picture.info.items() if name in METADATA}
+        return deep.encoded_png(picture, encoded(blank, "PNG"))
+    if ending == ".npz":
+        np.savez_compressed(file, image=picture.array)
+    else:
+        np.save(file, picture.array)
+    return file.getvalue()
+
+
 def write(picture: Picture, path: Path) -> Path:
     """Write the picture with its metadata, in the format of the file's ending; return the path."""
     if isinstance(picture, ArrayPicture):
-        blank = Image.new("L", (1, 1))
-        blank.info = {**picture.info}
-        content = arrays.encoded(picture, path.suffix.lower(), encoded(blank, "PNG"))
+        content = encoded_array(picture, path.suffix.lower())
     else:
         content = encoded(picture, file_format(path))
     with atomic_write(path) as file:

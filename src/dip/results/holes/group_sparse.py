@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-STRIP = 64  # rows whose patches are in memory at once
+STRIP = 64  # rows whose patches are in memory at once; of more than three channels fewer
 TINY = 1e-6  # far below a threshold's square; LAPACK finds NaN in some matrices that are nearly zero
 
 
@@ -68,9 +68,9 @@ class GroupSparse:
         down, right = (max(-(side - self.patch) % self.stride, self.patch - side) for side in picture.shape[-2:])
         return F.pad(picture, (0, right, 0, down), mode="replicate")
 
-    def strips(self, touches: Tensor) -> Iterator[tuple[slice, slice, Tensor]]:
+    def strips(self, touches: Tensor, channels: int) -> Iterator[tuple[slice, slice, Tensor]]:
         """A few rows of the grid at a time: which, those of the picture where their groups lie, and which groups."""
-        of_group, rows = touches.nonzero()[:, 0], max(STRIP // self.stride, 1)
+        of_group, rows = touches.nonzero()[:, 0], max(3 * STRIP // max(channels, 3) // self.stride, 1)
         for first in range(0, len(touches), rows):
             mine = (of_group >= first) & (of_group < first + rows)
             if mine.any():
@@ -86,7 +86,7 @@ class GroupSparse:
         reach = range(-self.radius, self.radius + 1)
         shifts = torch.tensor([(down, right) for down in reach for right in reach], device=picture.device)
         around, found = F.pad(picture, 4 * [self.radius], mode="replicate"), []
-        for rows, _, mine in self.strips(touches):
+        for rows, _, mine in self.strips(touches, picture.shape[1]):
             distances = self.distances(picture, around, shifts, touches, rows)
             corners = self.stride * touches.nonzero()[mine]
             moved = corners + shifts[:, None]
@@ -112,7 +112,7 @@ class GroupSparse:
     def shrink(self, picture: Tensor, touches: Tensor, members: Tensor, threshold: float) -> Tensor:
         """The mean of all patches whose groups have kept their large singular values; elsewhere the picture."""
         total, count = torch.zeros_like(picture), torch.zeros_like(picture[:, :1])
-        for _, rows, mine in self.strips(touches):
+        for _, rows, mine in self.strips(touches, picture.shape[1]):
             first = rows.start * (picture.shape[-1] - self.patch + 1)
             strip, weight = self.shrink_strip(picture[:, :, rows], members[mine] - first, threshold)
             total[:, :, rows] += strip

@@ -44,6 +44,11 @@ class Refinement:
     last_threshold: Annotated[float, Gt(0)]
 
     def __post_init__(self) -> None:
+        if self.stride > min(self.patches):
+            raise UserError(
+                f"refine.stride={self.stride}, but patches of {min(self.patches)} pixels (refine.patches) would leave "
+                "pixels out; set it to no more than that"
+            )
         self.steps = {f"patches_{side}": self.step(side) for side in self.patches}
 
     def step(self, side: int) -> GroupSparse:
