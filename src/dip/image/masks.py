@@ -1,4 +1,4 @@
-"""Masks: (1, 1, H, W) float32, 1 = known, 0 = hole. In files white is known and black is the hole, as published."""
+"""Masks: (1, 1 or C, H, W) float32, 1 = known, 0 = hole. In files white is known, black the hole, as published."""
 
 import logging
 import math

@@ -42,7 +42,7 @@ def texture_distance(picture: Tensor, mask: Tensor) -> float | None:
 
     Wasserstein-1 distance between the gradients (differences of neighbours, in grey, without sign) within the hole and
     within a ring as wide as the hole is deep, over the mean of those in the ring; the mean of full and half size.
-    None where no two neighbours are in the hole, or none in the ring. mask: (1, 1, H, W), 1 = known, 0 = hole.
+    None where no two neighbours are in the hole, or none in the ring. mask: (1, 1 or C, H, W), 1 = known, 0 = hole.
     """
     picture, mask = picture.float().clamp(0, 1).cpu(), mask.cpu()
     known, hole = ((mask == value).all(dim=1, keepdim=True) for value in (1, 0))

@@ -24,7 +24,7 @@ def reduce(picture: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def reduce_mask(mask: Tensor, size: tuple[int, int]) -> Tensor:
-    """A smaller pixel is as known as the least known pixel that it covers: (1, 1, H, W) -> (1, 1, *size)."""
+    """A smaller pixel is as known as the least known pixel that it covers: (1, 1 or C, H, W) -> the same, *size."""
     return -F.adaptive_max_pool2d(-mask, size)
 
 

@@ -24,7 +24,7 @@ IN_PLACE_PRODUCTS = {Tensor.mul_, Tensor.__imul__}
 def covered(model: nn.Module, picture: Tensor, mask: Tensor) -> Tensor:
     """Where the network's input can get gradient from known pixels, whatever the weights are: (1, 1, h, w), boolean.
 
-    picture: an input (1, C, h, w), of which only the shape counts; mask: (1, 1, H, W), 1 = known.
+    picture: an input (1, C, h, w), of which only the shape counts; mask: (1, 1 or C, H, W), 1 = known.
     """
     picture = torch.zeros_like(picture).requires_grad_()
     training = model.training

@@ -110,7 +110,7 @@ class Filled(Input):
     def __init__(
         self,
         target: Tensor,  # (1, C, H, W)
-        mask: Tensor,  # (1, 1, H, W), 1 = known
+        mask: Tensor,  # (1, 1 or C, H, W), 1 = known
         noise_channels: Annotated[int, Ge(0)] = 0,
         scale: Scale = 0.1,  # their noise is in [0, scale)
         learned: bool = False,

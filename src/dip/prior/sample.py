@@ -18,7 +18,7 @@ class Sample(NamedTuple):
 
     @property
     def loss_mask(self) -> Tensor:
-        """The mask of what the loss sees: (1, 1, H, W)."""
+        """The mask of what the loss sees: (1, 1 or C, H, W)."""
         return self.mask if self.held_out is None else self.mask * ~self.held_out
 
     def composite(self, output: Tensor) -> Tensor:

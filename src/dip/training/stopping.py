@@ -54,7 +54,7 @@ class Stopping(StatefulCallback):
             )
 
     def hold_out(self, mask: Tensor) -> Tensor | None:
-        """The known pixels that the loss must not see: (1, 1, H, W), boolean; None for none."""
+        """The known pixels that the loss must not see: (1, 1 or C, H, W), boolean; None for none."""
         return None
 
     def evidence(self, output: Tensor, deviation: Tensor | None) -> Evidence | None:
