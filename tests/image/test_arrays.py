@@ -50,7 +50,7 @@ def test_arrays_of_every_type_come_back_with_their_known_values(tmp_path, kind, 
     assert (result.values[hole] != picture.values[hole]).any()
     file = writing.write(result, tmp_path / f"b{writing.lossless_ending(picture)}")
     assert file.suffix == ending
-    again = {".npy": np.load, ".npz": lambda path: np.load(path)["image"], ".tif": tifffile.imread}[ending](file)
+    again = {".npy": np.load, ".npz": lambda path: np.load(path)["arr_0"], ".tif": tifffile.imread}[ending](file)
     assert (again.dtype, again.shape) == (array.dtype, array.shape)
     assert (again == result.array).all()
     assert (read(file).values == result.values).all()

@@ -117,13 +117,16 @@ def test_far_holes_are_repaired_in_parts_and_one_result(repaired, monkeypatch):
         ({"image": CUBE.astype(complex)}, "image has the type complex128"),
         ({"image": CUBE > 0, "hole": LOST}, "holds true and false; give an array of numbers"),
         ({"hole": LOST[:5]}, r"hole has the shape \(5, 40, 5\), but it must be that of the image, \(32, 40, 5\), or"),
-        ({"hole": LOST.astype(int)}, "hole has the type int64, but it must be boolean, True where a value is missing"),
+        ({"hole": LOST.astype(int)}, "hole has the type int64, but it must be boolean, True where missing: hole != 0"),
         ({"hole": np.broadcast_to(np.arange(5) == 4, CUBE.shape)}, "no value is known of the channels 4"),
         ({"hole": LOST, "overrides": ["model.dpth=3"]}, "there is no key model.dpth; did you mean model.depth"),
         ({"hole": LOST, "overrides": ["trainer.max_steps=many"]}, "trainer.max_steps=many, but it must be a whole"),
         ({"hole": LOST, "recipe": "best"}, "Could not find 'experiment/best'"),
-        ({"hole": LOST, "overrides": ["data.crop=none"]}, "overrides has data.crop=none, which speaks of files"),
-        ({"hole": LOST, "missing": "x"}, "data.missing=x, but it must be a number"),
+        ({"hole": LOST, "overrides": ["data.crop=none"]}, "overrides has data.crop=none, which is for the command"),
+        ({"hole": LOST, "missing": "x"}, "missing='x', but it must be a number"),
+        ({"hole": LOST, "folder": ""}, "folder='' is no folder"),
+        ({"hole": LOST == LOST}, "image has no known value"),
+        ({"image": np.where(LOST, np.nan, CUBE), "hole": ~LOST[..., 0]}, "missing=np.nan makes them part of it"),
         ({"hole": LOST, "channel_axis": 3}, "channel_axis=3, but the array has the axes 0 to 2"),
         ({"hole": LOST, "seed": -1}, "seed=-1, but it must be a whole number, at least 0"),
     ],
@@ -131,6 +134,22 @@ def test_far_holes_are_repaired_in_parts_and_one_result(repaired, monkeypatch):
 def test_what_cannot_be_repaired_is_refused(options, said):
     with pytest.raises(UserError, match=said):
         dip.inpaint(**{"image": CUBE, "progress": False} | options)
+
+
+def test_infinity_is_missing_too_and_a_folder_is_not_written_twice(repaired, tmp_path):
+    array = CUBE.astype(float)
+    array[10:12] = np.inf
+    filled, std, _ = repaired(array, folder=tmp_path / "run", return_result=True)
+    assert np.isfinite(filled).all()
+    assert std.dtype == np.float64
+    with pytest.raises(UserError, match="holds a run already, whose results stay; give another one"):
+        repaired(array, folder=tmp_path / "run")
+
+
+def test_a_constant_channel_stays_so(repaired):
+    array = np.full((40, 48), 300.0)
+    array[4:36, 6:42] = np.nan
+    assert np.abs(repaired(array) - 300).max() < 1
 
 
 def test_ctrl_c_returns_what_there_is(repaired, monkeypatch, caplog):

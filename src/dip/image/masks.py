@@ -104,13 +104,13 @@ def present_in(picture: Picture, missing: float | None, has_mask: bool) -> Tenso
 def present(values: NDArray[Any], missing: float | None, has_mask: bool) -> Tensor:
     """Where values (H, W, C) are there: (1, C, H, W), 1 or 0.
 
-    What is missing has the value `missing`; NaN is missing too if there is no mask, which says what is.
+    What is missing has the value `missing`; NaN and infinity are missing too if there is no mask, which says what is.
     """
     if missing is None and values.dtype.kind != "f":
         return torch.ones(1, 1, *values.shape[:2])
     gone = np.zeros(values.shape, dtype=bool)
     if values.dtype.kind == "f" and (not has_mask or (missing is not None and math.isnan(missing))):
-        gone |= np.isnan(values)
+        gone |= ~np.isfinite(values)
     if missing is not None:
         gone |= values == missing
     return 1 - torch.from_numpy(gone).permute(2, 0, 1)[None].float().contiguous()

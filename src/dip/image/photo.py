@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Annotated, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 from annotated_types import Ge
@@ -123,16 +123,17 @@ class Photo:
         """The whole picture, in its own mode and depth, its hole filled from an output at the region's full size."""
         return tensors.paste(self.picture, output, self.full.mask, self.region, self.levels)
 
-    def in_units(self, std: Tensor) -> NDArray[np.float32]:
+    def in_units(self, std: Tensor) -> NDArray[Any]:
         """The standard deviation of each value of the whole picture in its units, (H, W, C), 0 where it is known.
 
         std: (1, C, h, w), at the region's full size, of values between 0 and 1.
         """
         left, top, right, bottom = self.region
         black, white = self.levels
-        found = np.zeros((self.picture.height, self.picture.width, std.shape[1]), dtype=np.float32)
+        kind = tensors.exact(tensors.drawn_values(self.picture).dtype)
+        found = np.zeros((self.picture.height, self.picture.width, std.shape[1]), dtype=kind)
         unknown = (std.clamp(min=0) * (self.full.mask < 1))[0].permute(1, 2, 0).numpy()
-        found[top:bottom, left:right] = unknown * np.abs(white - black)
+        found[top:bottom, left:right] = unknown.astype(kind) * np.abs(white - black)
         return found
 
 

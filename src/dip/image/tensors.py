@@ -93,7 +93,10 @@ def value_range(values: NDArray[Any]) -> tuple[float, float]:
     if reach > 0:
         values = values[(values >= low - reach) & (values <= high + reach)]
     black, white = float(values.min()), float(values.max())
-    return (black, white) if black < white else (0.0, white or 1.0)
+    if black < white:
+        return black, white
+    around = 1e-3 * abs(black) or 1.0  # of a constant one, which lies in the middle
+    return black - around, black + around
 
 
 def check_numbers(picture: Picture, name: str, known: Tensor | None = None) -> None:

@@ -24,7 +24,6 @@ from dip.image.files.arrays import ArrayPicture, from_array
 from dip.image.holes import regions_around
 from dip.image.masks import grow_hole, merged, present
 from dip.image.photo import Photo
-from dip.image.read import missing_value
 from dip.repair.advice import explain_resource_errors
 from dip.repair.plan import plan
 from dip.repair.run import run
@@ -33,6 +32,7 @@ from dip.results.result import load_result
 
 log = logging.getLogger(__name__)
 # What nobody sees of a run without a folder.
+NOT_HERE = {"data", "output", "resume", "name", "hydra"}  # overrides of the command
 UNSEEN = ("images", "animation", "supervision", "uncertainty", "overview")
 
 
@@ -64,11 +64,11 @@ def inpaint(
     Parameters
     ----------
     image : (H, W) or (H, W, C) array_like
-        The damaged array, of any type of whole or floating-point numbers and at least 8 pixels a side. Values of 8 bits
-        are taken to lie between 0 and 255; of all other types each channel has the range of its known values.
+        The damaged array, of any type of whole or floating-point numbers. Values of 8 bits are taken to lie between 0
+        and 255; of all other types each channel has the range of its known values.
     hole : (H, W) or (H, W, C) array_like of bool, optional
-        True where a value is missing. A mask (H, W) is for all channels. By default NaN is missing, and what a masked
-        array masks.
+        True where a value is missing; (H, W) is for all channels. Without it NaN and infinity are missing. What a
+        masked array masks is missing too.
     channel_axis : int, optional
         The axis of the channels of an array with three axes.
     missing : float, optional
@@ -78,7 +78,8 @@ def inpaint(
     seed : int, optional
         Of everything random. The same seed gives the same result on the same machine.
     overrides : sequence of str, optional
-        Further options, as the command takes them, such as ``["model.depth=3", "trainer.max_steps=500"]``.
+        Further options of the command, such as ``["model.depth=3", "trainer.max_steps=500"]``; of those of files only
+        data.max_side and data.grow_hole.
     folder : str or Path, optional
         A new folder for all files of the run: the result, pictures, metrics, TensorBoard's curves and a checkpoint. By
         default nothing is written.
@@ -90,12 +91,13 @@ def inpaint(
     Returns
     -------
     filled : (H, W) or (H, W, C) ndarray
-        The array, of the same shape and type. Known values are bit-identical.
+        The array, of the same shape and type. Known values outside the hole are bit-identical.
     result : Repaired
         With ``return_result=True``: `image`, `std` and `metrics`. About 90 % of the missing values lie within 1.645
-        `std` of `image`, as far as they are like known ones; `std` is 0 where a value is known, and None where the
-        recipe holds no pixels out or averages no outputs, and of an array that is reduced for the work (above a
-        megapixel; see data.max_side). ``metrics["interval"]`` has the share of held-out values for which that is so.
+        `std` of `image`, as far as they are like known ones; ``metrics["interval"]`` has the share of held-out values
+        for which that is so. `std` is 0 where a value is known. It is None where too few values are known to hold some
+        out, where the recipe holds none out or averages no outputs, where the run was interrupted early, and of an
+        array that is reduced for the work (above a megapixel; data.max_side).
 
     Raises
     ------
@@ -121,6 +123,7 @@ def inpaint(
     >>> bool(np.isfinite(filled).all()), bool((filled[:10] == waves[:10]).all())
     (True, True)
     """
+    check_folder(folder)
     cfg = configured(recipe, seed, overrides, progress, is_seen=folder is not None)
     photo = as_photo(image, hole, channel_axis, missing, cfg)
     where = TemporaryDirectory() if folder is None else nullcontext(folder)
@@ -129,14 +132,24 @@ def inpaint(
     return result if return_result else result.image
 
 
+def check_folder(folder: str | Path | None) -> None:
+    """Raise UserError for a folder that is none, or holds a run."""
+    if folder is not None:
+        path = Path(folder).expanduser()
+        if not str(folder) or (path.exists() and not path.is_dir()):
+            raise UserError(f"folder={str(folder)!r} is no folder; give a new one")
+        if RunFolder(path).exists:
+            raise UserError(f"folder={folder} holds a run already, whose results stay; give another one")
+
+
 def configured(recipe: str, seed: int, overrides: Sequence[str], progress: bool, is_seen: bool) -> DictConfig:
     """The configuration of a run. Raises UserError for what Hydra refuses."""
     quiet = [] if is_seen else [f"callbacks.{name}=null" for name in UNSEEN]
     quiet += [] if progress else ["callbacks.progress=null", "+trainer.enable_progress_bar=false"]
     for override in overrides:
         key = override.lstrip("+~").partition("=")[0]
-        if key.startswith(("data", "output", "resume")) and key not in ("data.max_side", "data.grow_hole"):
-            raise UserError(f"overrides has {override}, which speaks of files; see the parameters of dip.inpaint")
+        if key.split(".")[0].split("/")[0] in NOT_HERE and key not in ("data.max_side", "data.grow_hole"):
+            raise UserError(f"overrides has {override}, which is for the command; see the parameters of dip.inpaint")
     given = [f"experiment={recipe}", f"seed={seed}", *quiet, *overrides]
     try:
         check_types(given)
@@ -151,13 +164,21 @@ def as_photo(image: Any, hole: Any, axis: int, missing: float | None, cfg: DictC
     """The array and its hole, as what is read from files."""
     array = np.asarray(image)
     picture = from_array(array, axis, "image")
-    known = present(picture.values, missing_value(missing, picture), hole is not None)
+    if array.ndim == 3 and axis == -1 and array.shape[0] < 8 <= array.shape[2]:
+        log.warning("image has %d channels, those of its last axis; channel_axis=0 takes the first", array.shape[2])
+    if missing is not None and (isinstance(missing, bool) or not isinstance(missing, int | float)):
+        raise UserError(f"missing={missing!r}, but it must be a number")
+    known = present(picture.values, missing, hole is not None)
     masked = np.ma.getmaskarray(image) if isinstance(image, np.ma.MaskedArray) else None
     for lost in (hole, masked):
         if lost is not None:
             known = known * known_outside(np.asarray(lost), array.shape, picture, axis)
     if (known == 1).all():
         raise UserError("image has no missing value; give the hole, missing=VALUE, or NaN")
+    if not known.any():
+        raise UserError("image has no known value; give a smaller hole, True where a value is missing")
+    if not np.isfinite(picture.values[known[0].permute(1, 2, 0).expand(picture.values.shape).numpy() > 0]).all():
+        raise UserError("image has NaN or infinity outside the hole; missing=np.nan makes them part of it")
     known, max_side = grow_hole(merged(known), cfg.data.grow_hole), cfg.data.max_side
     return Photo(picture, known, None, regions_around(known, max_side), max_side)
 
@@ -165,9 +186,13 @@ def as_photo(image: Any, hole: Any, axis: int, missing: float | None, cfg: DictC
 def known_outside(hole: NDArray[Any], shape: tuple[int, ...], picture: ArrayPicture, axis: int) -> torch.Tensor:
     """1 where the hole is not: (1, 1 or C, H, W)."""
     if hole.dtype != bool:
-        raise UserError(f"hole has the type {hole.dtype}, but it must be boolean, True where a value is missing")
-    if hole.shape not in (shape, (picture.height, picture.width)):
-        raise UserError(f"hole has the shape {hole.shape}, but it must be that of the image, {shape}, or (H, W)")
+        raise UserError(
+            f"hole has the type {hole.dtype}, but it must be boolean, such as hole != 0, True where missing"
+        )
+    size = picture.height, picture.width
+    if hole.shape not in (shape, size):
+        all_channels = f", or {size} for all channels" if size != shape else ""
+        raise UserError(f"hole has the shape {hole.shape}, but it must be that of the image, {shape}{all_channels}")
     whole = hole[..., None] if hole.ndim == 2 else np.moveaxis(hole, axis, -1)
     return 1 - torch.from_numpy(np.ascontiguousarray(whole)).permute(2, 0, 1)[None].float().contiguous()
 

@@ -110,8 +110,8 @@ def train(job: Job, folder: RunFolder, guide: Guide | None, build: Build) -> Res
     describe(experiment, job.photo)
     if job.cfg.hole_kind != "auto":
         depth = hole_depth(experiment.data.sample.mask)
-        said = f"is up to {depth:.0f} pixels deep" if depth > 0 else "is nowhere in all channels"
-        log.info("The hole %s: hole_kind=%s.", said, job.cfg.hole_kind)
+        said = f"The hole is up to {depth:.0f} pixels deep" if depth > 0 else "Each channel lacks other pixels"
+        log.info("%s: hole_kind=%s.", said, job.cfg.hole_kind)
     warn_of_uncovered(experiment)
     with folder.begin(to_yaml(experiment.cfg)):
         if job.guide is not None and guide is None:

@@ -1,5 +1,6 @@
 """Pictures that Pillow has no mode for: any number of channels, of any type of number, from arrays and their files."""
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -12,6 +13,7 @@ from PIL.Image import Transpose as Turn
 
 from dip.errors import UserError
 
+log = logging.getLogger(__name__)
 Check = Callable[[tuple[int, ...]], None]  # raises UserError for a shape that is too large
 ARRAYS = (".npy", ".npz")
 
@@ -91,6 +93,11 @@ def from_array(array: NDArray[Any], axis: int | None, name: str, **others: Any) 
         return ArrayPicture(array[..., None], axis=None, **others)
     if axis is None:
         axis = 0 if array.shape[0] < array.shape[-1] else -1
+        if axis == 0:
+            log.warning(
+                "%s has the shape %s: its first axis is taken for %d channels; data.channel_axis=-1 takes the last one",
+                *(name, array.shape, array.shape[0]),
+            )
     if not isinstance(axis, int) or not -3 <= axis < 3:
         raise UserError(f"{name}: channel_axis={axis}, but the array has the axes 0 to 2")
     return ArrayPicture(np.moveaxis(array, axis, -1), axis=axis, **others)
@@ -98,7 +105,7 @@ def from_array(array: NDArray[Any], axis: int | None, name: str, **others: Any) 
 
 def read_array(path: Path, axis: int | None, name: str, check: Check) -> ArrayPicture:
     """The array of a .npy file, or the only one of a .npz file. No code that a file may hold is run."""
-    found = np.load(path, allow_pickle=False, mmap_mode="r")
+    found, info = np.load(path, allow_pickle=False, mmap_mode="r"), {}
     if isinstance(found, np.ndarray):
         check(found.shape)
         found = np.array(found)
@@ -107,8 +114,9 @@ def read_array(path: Path, axis: int | None, name: str, check: Check) -> ArrayPi
             if len(arrays.files) != 1:
                 raise UserError(f"{name} holds {len(arrays.files)} arrays; give a file with one")
             check(shape_in(arrays))
-            found = arrays[arrays.files[0]]
-    return from_array(found, axis, name, ending=path.suffix.lower())
+            (key,) = arrays.files
+            found, info = arrays[key], {"key": key}
+    return from_array(found, axis, name, ending=path.suffix.lower(), info=info)
 
 
 def shape_in(arrays: Any) -> tuple[int, ...]:

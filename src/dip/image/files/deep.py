@@ -19,6 +19,7 @@ TIFFS = (".tif", ".tiff")
 PLACES = (33550, 33922, 34264, 34735, 34736, 34737, 42112, 42113)  # tags of GeoTIFF and GDAL
 MISSING = 42113  # GDAL's tag of the value that stands for a missing pixel
 PROFILE, EXTRA, FORMAT, XMP = 34675, 338, 339, 700  # colour profile, kind of further samples, type of numbers
+SOFTWARE = 305  # which tifffile writes itself
 FLOAT, SIGNED = 3, 2  # of FORMAT
 ALPHA = (1, 2)  # of EXTRA: associated, and not
 ABOUT = (b"iCCP", b"gAMA", b"cHRM", b"sRGB", b"pHYs", b"eXIf", b"iTXt", b"tEXt", b"zTXt")  # chunks of a PNG
@@ -123,10 +124,15 @@ def described_by(info: dict[str, Any]) -> Iterator[tuple[int, str, int, bytes]]:
     exif = Image.Exif()
     exif.load(info.get("exif", b""))
     for code, value in exif.items():
-        if isinstance(value, str) and code in ExifTags.TAGS:
+        if isinstance(value, str) and code in ExifTags.TAGS and code != SOFTWARE and not describes_pixels(value):
             yield code, "s", 0, value.encode()
     if "xmp" in info:
         yield XMP, "B", len(info["xmp"]), info["xmp"]
+
+
+def describes_pixels(text: str) -> bool:
+    """Whether it is what microscopes write of a stack: OME, ImageJ, or tifffile's shape."""
+    return text.startswith(("ImageJ=", '{"shape"')) or "<OME" in text
 
 
 def encoded_png(picture: ArrayPicture, other: bytes) -> bytes:

@@ -170,7 +170,8 @@ def encoded_array(picture: ArrayPicture, ending: str) -> bytes:
         blank.info = {name: value for name, value in picture.info.items() if name in METADATA}
         return deep.encoded_png(picture, encoded(blank, "PNG"))
     if ending == ".npz":
-        np.savez_compressed(file, image=picture.array)
+        named: dict[str, Any] = {picture.info.get("key", "image"): picture.array}
+        np.savez_compressed(file, **named)
     else:
         np.save(file, picture.array)
     return file.getvalue()
