@@ -3,12 +3,14 @@
 import math
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from dip.training.holdout import Evidence
 
 LEVEL = 0.9  # the share of values that lie within HALF_WIDTH standard deviations
 HALF_WIDTH = 1.645  # of a normal distribution
+STRIPS = 20
 FEWEST = 100  # held-out values of a channel, whose errors tell its scale
 
 
@@ -33,8 +35,9 @@ def calibrate(evidence: Evidence, target: Tensor) -> tuple[Tensor, dict[str, Any
         where = inside[:, channels]
         spread = deviation[:, channels] + deviation[:, channels][where].mean().clamp(min=1e-6)
         relative = (errors[:, channels] / spread)[where]
-        # Neighbours of one copy of a hole err alike, so the halves are the upper and the lower one.
-        halves = relative[: len(relative) // 2], relative[len(relative) // 2 :]
+        # Neighbours err alike, so the halves are strips of the picture in turns.
+        strips = relative.chunk(STRIPS)
+        halves = torch.cat(strips[::2]), torch.cat(strips[1::2])
         within += [(half <= quantile(other)).float().mean().item() for half, other in (halves, halves[::-1])]
         deviation[:, channels] = spread * quantile(relative) / HALF_WIDTH
     return deviation, {"level": LEVEL, "coverage_held_out": sum(within) / len(within)}
