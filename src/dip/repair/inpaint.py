@@ -1,5 +1,7 @@
 """Repair an array from Python."""
 
+from __future__ import annotations  # so that help shows ArrayLike, and not what it stands for
+
 import logging
 from collections.abc import Sequence
 from contextlib import nullcontext
