@@ -85,7 +85,7 @@ def test_a_room_has_at_most_eight_modules(room):
 def test_a_module_has_at_most_300_lines_and_a_function_40():
     assert not {name: count for name in MODULES if (count := (HOUSE / name).read_text().count("\n")) > 300}
     functions = {
-        f"{name}:{node.name}": node.end_lineno - node.lineno + 1
+        f"{name}:{node.name}": node.end_lineno - node.lineno + 1 - len((ast.get_docstring(node) or "").splitlines())
         for name, module in MODULES.items()
         for node in ast.walk(module)
         if isinstance(node, ast.FunctionDef)

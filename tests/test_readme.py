@@ -21,7 +21,13 @@ from dip.config.compose import compose
 REPOSITORY = Path(__file__).parents[1]
 README = REPOSITORY / "README.md"
 PAGES = [README, *sorted((REPOSITORY / "docs").rglob("*.md"))]
-SHORT = ["trainer.max_steps=1", "data.example.width=96", "data.example.height=64", "callbacks.images.count=1"]
+SHORT = [
+    "trainer.max_steps=1",
+    "refine.rounds=1",
+    "data.example.width=96",
+    "data.example.height=64",
+    "callbacks.images.count=1",
+]
 
 
 def blocks(page, language):

@@ -196,6 +196,7 @@ def test_with_joblib_jobs_share_the_cores_and_one_that_fails_stops_no_other(comm
     assert OmegaConf.load(finished / "config.yaml").threads == max(joblib.cpu_count() // 2, 1)
 
 
+@pytest.mark.slow
 def test_a_job_of_submitit_that_is_pre_empted_is_started_again_and_goes_on(tmp_path, keys):
     pytest.importorskip("hydra_plugins.hydra_submitit_launcher", reason='pip install -e ".[slurm]"')
     sweep = tmp_path / "sweep"
@@ -216,6 +217,7 @@ def test_a_job_of_submitit_that_is_pre_empted_is_started_again_and_goes_on(tmp_p
     assert metrics(sweep / "run")["steps"] == 1000
 
 
+@pytest.mark.slow
 def test_a_search_repeats_nothing_when_it_goes_on(command, tmp_path, keys):
     pytest.importorskip("hydra_plugins.hydra_optuna_sweeper", reason='pip install -e ".[optuna]"')
     sweep = tmp_path / "sweep"

@@ -60,6 +60,7 @@ def test_all_three_are_timed_in_turns(benchmark, ours):
         assert figures["bytes_per_pixel"].keys() == figures["milliseconds"].keys()
 
 
+@pytest.mark.slow
 def test_time_to_quality_follows_both_to_their_ends(benchmark, ours):
     printed, figures = benchmark(
         *("--quality", "--published-steps", "6", "--blocks", "3", "data.example.width=64", "data.example.height=64"),

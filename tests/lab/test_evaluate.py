@@ -44,6 +44,7 @@ def worker_of(process, folder):
     raise AssertionError(process.stderr.read())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGKILL])
 def test_no_run_outlives_the_script(evaluate, tiny, tmp_path, sent):
     long = [*tiny, "trainer.max_steps=10000000"]
@@ -67,6 +68,7 @@ def evaluation(script):
     return script("lab/evaluate.py")
 
 
+@pytest.mark.slow
 def test_a_table_of_what_the_recipe_reaches(evaluate, tiny, tmp_path):
     recipe = [*tiny, "members=2"]
     first = evaluate("--suites", "pixels80,holes", *recipe)
@@ -163,6 +165,7 @@ def test_what_a_run_does_not_know_is_a_dash_in_the_table_and_no_part_of_a_mean(e
     assert [evaluation.shown(value, 2) for value in found] == ["0.30", "-"]
 
 
+@pytest.mark.slow
 def test_a_failed_run_is_named_and_the_others_go_on(evaluate, tiny, tmp_path):
     result = evaluate("--suites", "pixels80,holes", *tiny, "data.hole=white")  # random pixels have no such key
     assert result.returncode == 1

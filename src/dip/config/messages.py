@@ -1,11 +1,16 @@
 """What Hydra and OmegaConf refuse, in one line."""
 
+from collections.abc import Sequence
 from difflib import get_close_matches
 from typing import Any
 
 from hydra.errors import HydraException, OverrideParseException
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
+
+from dip.config.check import check_types, check_values
+from dip.config.compose import compose
+from dip.errors import UserError
 
 EXTRAS = {
     "hydra/launcher/submitit_slurm": "slurm",
@@ -13,6 +18,17 @@ EXTRAS = {
     "hydra/launcher/ray": "ray",
     "hydra/sweeper/optuna": "optuna",
 }
+
+
+def compose_checked(overrides: Sequence[str]) -> DictConfig:
+    """The configuration that `python train.py OVERRIDES` runs. Raises UserError for what is refused."""
+    try:
+        check_types(overrides)
+        cfg = compose(overrides)
+        check_values(cfg)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise UserError(one_line(error)) from error
+    return cfg
 
 
 def one_line(error: BaseException) -> str:

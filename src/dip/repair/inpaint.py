@@ -12,15 +12,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from hydra.errors import HydraException
 from numpy.typing import ArrayLike, NDArray
 from omegaconf import DictConfig
-from omegaconf.errors import OmegaConfBaseException
 from pytorch_lightning.utilities.seed import isolate_rng
 
-from dip.config.check import check_types, check_values
-from dip.config.compose import compose
-from dip.config.messages import one_line
+from dip.config.messages import compose_checked
 from dip.errors import Interrupted, UserError
 from dip.image.files.arrays import ArrayPicture, from_array
 from dip.image.holes import regions_around
@@ -152,14 +148,7 @@ def configured(recipe: str, seed: int, overrides: Sequence[str], progress: bool,
         key = override.lstrip("+~").partition("=")[0]
         if key.split(".")[0].split("/")[0] in NOT_HERE and key not in ("data.max_side", "data.grow_hole"):
             raise UserError(f"overrides has {override}, which is for the command; see the parameters of dip.inpaint")
-    given = [f"experiment={recipe}", f"seed={seed}", *quiet, *overrides]
-    try:
-        check_types(given)
-        cfg = compose(given)
-        check_values(cfg)
-    except (HydraException, OmegaConfBaseException) as error:
-        raise UserError(one_line(error)) from error
-    return cfg
+    return compose_checked([f"experiment={recipe}", f"seed={seed}", *quiet, *overrides])
 
 
 def as_photo(image: Any, hole: Any, axis: int, missing: float | None, cfg: DictConfig) -> Photo:
