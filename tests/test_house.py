@@ -24,6 +24,7 @@ SET_FROM_OUTSIDE = {
     *("picture.info", "blank.info", "noise.info", "Image.MAX_IMAGE_PIXELS", "ImageFile.LOAD_TRUNCATED_IMAGES"),
     *("job_return.cfg", "job_return.hydra_cfg", "threading.excepthook", "logging.raiseExceptions"),
 }
+PUBLIC = ("repair/inpaint.py", "inpaint")  # the one function whose documentation is a page, which does not count
 CONFIGURATIONS = {"cfg", "own", "part", "other"}  # where a configuration is a dictionary, whose values change
 # What `build` hands over, by the part or the group of parts.
 HANDED_OVER = {
@@ -85,11 +86,14 @@ def test_a_room_has_at_most_eight_modules(room):
 def test_a_module_has_at_most_300_lines_and_a_function_40():
     assert not {name: count for name in MODULES if (count := (HOUSE / name).read_text().count("\n")) > 300}
     functions = {
-        f"{name}:{node.name}": node.end_lineno - node.lineno + 1 - len((ast.get_docstring(node) or "").splitlines())
+        f"{name}:{node.name}": node.end_lineno - node.lineno + 1
         for name, module in MODULES.items()
         for node in ast.walk(module)
         if isinstance(node, ast.FunctionDef)
     }
+    (public,) = (node for node in MODULES[PUBLIC[0]].body if getattr(node, "name", "") == PUBLIC[1])
+    said = ast.get_docstring(public)
+    functions[":".join(PUBLIC)] -= len(said.splitlines())
     assert not {name: lines for name, lines in functions.items() if lines > 40}
 
 

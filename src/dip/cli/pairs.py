@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 from dip.errors import UserError
-from dip.image.files.arrays import ARRAYS
 from dip.image.files.kinds import help_for, readable_endings
 
 log = logging.getLogger(__name__)
@@ -83,7 +82,7 @@ def unread(names: Collection[str], path: str) -> str:
 def ending(name: str) -> str | None:
     """The ending of a name, if it is that of a picture."""
     found = os.path.splitext(name)[1]
-    return found if found.lower() in readable_endings() | {*ARRAYS} else None
+    return found if found.lower() in readable_endings() else None
 
 
 def stem(name: str) -> str:

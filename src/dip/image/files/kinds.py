@@ -7,6 +7,8 @@ from pathlib import Path
 
 from PIL import Image
 
+from dip.image.files.arrays import ARRAYS
+
 RAW = "a raw photograph"
 # By what a file is: endings, what it starts with (from the fifth byte on for ftyp), and what helps.
 KINDS: dict[str, tuple[str, tuple[bytes, ...], str]] = {
@@ -77,8 +79,8 @@ def is_raw(path: Path, file: Image.Image) -> bool:
 
 @cache
 def readable_endings() -> set[str]:
-    """The endings of the files that Pillow reads."""
+    """The endings of the files that are read: by Pillow, and as arrays."""
     register_plugins()
     Image.init()
     found = {end for end, kind in Image.registered_extensions().items() if kind in Image.OPEN and kind not in STUBS}
-    return found - set(KINDS["a video"][0].split())
+    return (found - set(KINDS["a video"][0].split())) | {*ARRAYS}
