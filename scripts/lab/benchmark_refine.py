@@ -15,11 +15,11 @@ import torch
 from benchmark import alone, peak_memory
 from torch import Tensor
 
-from dip.config.build import instantiate_group
 from dip.config.compose import compose
+from dip.config.parts import instantiate_group
 from dip.image import masks, tensors
 from dip.prior.sample import Sample
-from dip.results.holes.refinement import Refinement
+from dip.results.patches.refinement import Refinement
 
 WORDS = "The quick brown fox jumps over the lazy dog"
 

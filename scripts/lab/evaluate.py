@@ -34,9 +34,10 @@ from torch import Tensor
 from tqdm import tqdm
 
 from dip.cli.pairs import listed
-from dip.config.build import Experiment, build, instantiate_group, read_data
+from dip.config.build import Experiment, build, read_data
 from dip.config.check import check_values
 from dip.config.compose import CONFIGS, compose
+from dip.config.parts import instantiate_group
 from dip.errors import UserError
 from dip.files import write_json
 from dip.image import masks, tensors

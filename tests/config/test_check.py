@@ -10,9 +10,9 @@ from hydra.utils import get_object
 from omegaconf import OmegaConf
 from omegaconf.errors import ConfigKeyError
 
-from dip.config.build import check_part
 from dip.config.check import OPTIONS, check_types, check_values
 from dip.config.compose import CONFIGS, compose
+from dip.config.parts import check_part
 from dip.errors import UserError
 from dip.options import allows, check_options, checked, described, options_of
 

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from dip.image.metrics import biharmonic, psnr
-from dip.results.holes import group_sparse
-from dip.results.holes.group_sparse import GroupSparse
+from dip.results.patches import group_sparse
+from dip.results.patches.group_sparse import GroupSparse
 
 OPTIONS = {"patch": 8, "stride": 4, "radius": 8, "similar": 8, "rounds": 6, "relaxation": 0.9}
 OPTIONS |= {"first_threshold": 3.0, "last_threshold": 0.5}

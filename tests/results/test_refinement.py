@@ -6,8 +6,8 @@ from PIL import Image
 from dip.errors import UserError
 from dip.image.metrics import psnr
 from dip.prior.sample import Sample
-from dip.results.holes.group_sparse import GroupSparse
-from dip.results.holes.refinement import Refinement, blend, weigh
+from dip.results.patches.group_sparse import GroupSparse
+from dip.results.patches.refinement import Refinement, blend, weigh
 from dip.training.holdout import Evidence
 
 OPTIONS = {"patches": [4], "similar": 0.5, "stride": 2, "radius": 4, "rounds": 3, "relaxation": 1.5}

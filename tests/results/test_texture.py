@@ -12,7 +12,7 @@ from dip.image.holes import surroundings
 from dip.prior.losses import blurred
 from dip.repair.run import repair
 from dip.results.folder import RunFolder
-from dip.results.holes.texture import Quilting, blend, correlate, cover_with_blocks, is_even
+from dip.results.patches.texture import Quilting, blend, correlate, cover_with_blocks, is_even
 
 torch.manual_seed(0)
 NOISE = functional.avg_pool2d(torch.rand(1, 3, 65, 81), 2, stride=1)

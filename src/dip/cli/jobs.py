@@ -134,9 +134,9 @@ def check_objective(cfg: DictConfig) -> None:
     data = cfg.data
     if cfg.objective == "psnr_held_out" and (cfg.stopping is None or not cfg.stopping._target_.endswith("HeldOut")):
         raise UserError("objective=psnr_held_out, but no pixels are held out; set stopping=held_out")
-    if cfg.objective == "psnr_hole" and "truth" in data and data.truth is None and data.image is not None:
+    if cfg.objective != "psnr_held_out" and "truth" in data and data.truth is None and data.image is not None:
         raise UserError(
-            "objective=psnr_hole, but the ground truth is not known; give data.truth, or objective=psnr_held_out"
+            f"objective={cfg.objective}, but the ground truth is not known; give data.truth, or objective=psnr_held_out"
         )
 
 

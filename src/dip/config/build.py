@@ -1,30 +1,30 @@
 """From a configuration and a photograph to the objects of an experiment."""
 
-import inspect
 import logging
-from functools import partial
+from contextlib import suppress
 from textwrap import shorten
+from types import FunctionType
 from typing import Any, NamedTuple
 
 import pytorch_lightning as pl
 import torch
-from hydra.errors import InstantiationException
-from hydra.utils import get_object, instantiate
+from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
 from dip.config.check import check_values
 from dip.config.compose import depth_of_table, needs_hole_kind, swept_overrides, to_yaml, with_depth, with_hole_kind
 from dip.config.machine import check_machine, choose_precision, one_process, out_of_memory, quiet
+from dip.config.parts import instantiate_group
 from dip.errors import UserError
 from dip.image.holes import split_by_depth
 from dip.image.masks import known_in_all
 from dip.image.photo import Photo
-from dip.options import check_options, options_of
 from dip.prior.coverage import covered
 from dip.prior.guide import ColourGuide
 from dip.prior.module import DeepImagePrior
 from dip.prior.nets.unet import deepest_for
+from dip.prior.operators.operator import Custom, Operator, picture_shape
 from dip.prior.sample import Sample, SingleSample
 from dip.results.folder import RunFolder
 from dip.results.result import OutputFile, ResultWriter
@@ -62,13 +62,16 @@ def build(
     check_machine(cfg)
     cfg = measure_hole(cfg, photo).copy()
     cfg.trainer.precision = choose_precision(cfg.trainer.precision, cfg.trainer.accelerator)
+    if not photo.has_hole:
+        cfg.callbacks.supervision = None
     if cfg.threads is not None:
         torch.set_num_threads(cfg.threads)
     quiet()
     pl.seed_everything(cfg.seed, verbose=False)
     stopping = instantiate_group(cfg, "stopping")
-    held_out = None if stopping is None else stopping.hold_out(photo.work.mask)
-    data = SingleSample(*photo.work, held_out)
+    operator = build_operator(cfg, photo.work.target)
+    held_out = None if stopping is None else stopping.hold_out(photo.work.mask, single=not operator.exact)
+    data = SingleSample(*photo.work, held_out, operator)
     prior = build_prior(cfg, data.sample, guide)
     writer = build_writer(cfg, photo, folder)
     if not folder.resumes:  # else it is checked once it is known whether there is more to do
@@ -90,10 +93,20 @@ def build(
     return Experiment(prior, data, trainer, callbacks, cfg, writer, completed_steps)
 
 
+def build_operator(cfg: DictConfig, target: Tensor) -> Operator:
+    """What is measured of a picture; `_target_` may name a class or a plain function."""
+    part = {**cfg.operator}  # with interpolations resolved
+    with suppress(Exception):  # what is wrong with it `instantiate_group` says
+        part |= {"_partial_": True} if isinstance(get_object(part["_target_"]), FunctionType) else {}
+    found = instantiate_group(OmegaConf.create({"operator": part}), "operator", target=target)
+    return found if isinstance(found, Operator) else Custom(found)
+
+
 def build_prior(cfg: DictConfig, sample: Sample, guide: Guide | None) -> DeepImagePrior:
-    target, size = sample.target, sample.target.shape[-2:]
+    target, shape = sample.target, picture_shape(sample.operator, sample.target)
+    size = shape[-2:]
     picture_input = instantiate_group(cfg, "input", size=size, target=target, mask=sample.loss_mask)
-    channels = {"in_channels": picture_input().shape[1], "out_channels": target.shape[1]}
+    channels = {"in_channels": picture_input().shape[1], "out_channels": shape[1]}
     model = instantiate_group(cfg, "model", size=size, **channels)
     prior = DeepImagePrior(
         model,
@@ -102,9 +115,15 @@ def build_prior(cfg: DictConfig, sample: Sample, guide: Guide | None) -> DeepIma
         optimizer=instantiate_group(cfg, "optimizer"),
         penalty=instantiate_group(cfg, "penalty", target=target, mask=known_in_all(sample.loss_mask)),
         guide=None if guide is None else guide.penalty,
+        operator=sample.operator,
         scheduler=instantiate_group(cfg, "scheduler"),
         average=instantiate_group(
-            cfg, "average", model=model, input=picture_input, target=target, max_steps=cfg.trainer.max_steps
+            cfg,
+            "average",
+            model=model,
+            input=picture_input,
+            target=target.new_zeros(shape),
+            max_steps=cfg.trainer.max_steps,
         ),
         frozen=cfg.frozen,
     )
@@ -116,7 +135,8 @@ def build_prior(cfg: DictConfig, sample: Sample, guide: Guide | None) -> DeepIma
 def build_writer(cfg: DictConfig, photo: Photo, folder: RunFolder) -> ResultWriter:
     target, mask, _ = photo.work
     texture = instantiate_group(cfg, "texture", target=target, mask=known_in_all(mask))
-    return ResultWriter(photo, folder, OutputFile(**cfg.output), instantiate_group(cfg, "refine"), texture)
+    operator = build_operator(cfg, target)
+    return ResultWriter(photo, folder, OutputFile(**cfg.output), instantiate_group(cfg, "refine"), texture, operator)
 
 
 def build_callbacks(cfg: DictConfig, stopping: pl.Callback | None, **ready: Any) -> list[pl.Callback]:
@@ -156,7 +176,9 @@ def read_data(cfg: DictConfig) -> Photo:
 
 def measure_hole(cfg: DictConfig, photo: Photo) -> DictConfig:
     """The configuration with the kind of the hole, where options depend on it, and a depth that fits the picture."""
-    if needs_hole_kind(cfg):
+    if needs_hole_kind(cfg) and not photo.has_hole:
+        cfg = with_hole_kind(cfg, "thin")
+    elif needs_hole_kind(cfg):
         found = split_by_depth(photo.work.mask, cfg.large_from)
         cfg = with_hole_kind(cfg, max(found, key=lambda kind: found[kind].sum().item()))
     deepest = deepest_for(min(photo.work.mask.shape[-2:]))
@@ -164,57 +186,6 @@ def measure_hole(cfg: DictConfig, photo: Photo) -> DictConfig:
         log.info("The picture is small: model.depth=%d in place of %d.", deepest, cfg.model.depth)
         cfg = with_depth(cfg, deepest)
     return cfg
-
-
-def instantiate_group(cfg: DictConfig, group: str, **ready: Any) -> Any:
-    """What `group` describes, with those of the `ready` objects that it takes; None where it is null.
-
-    Raises UserError for an option that it does not allow.
-    """
-    part = OmegaConf.select(cfg, group)
-    if part is None:
-        return None
-    try:
-        check_part(part, group)
-        # Without the objects: Hydra would make dictionaries of dataclasses among them.
-        build = instantiate(part, _convert_="all", _partial_=True)
-        ready = accepted(part, ready)
-    except (InstantiationException, ImportError) as error:
-        raise UserError(said_by(error, group)) from error
-    if part.get("_partial_"):
-        return partial(build, **ready)
-    try:
-        return build(**ready)
-    except Exception as error:  # a constructor may be anybody's
-        raise UserError(said_by(error, group)) from error
-
-
-def said_by(error: Exception, group: str) -> str:
-    """What an error says, in one line that names the group; ours name the key already."""
-    said = " ".join(str(error.__cause__ or error).split())
-    return said if f"{group}." in said else f"{group}: {said}"
-
-
-def check_part(part: DictConfig, group: str) -> None:
-    """Check the options of a part, and of the parts in it, against the annotations of what they build."""
-    values: Any = OmegaConf.to_container(part, resolve=True)
-    for name, value in values.items():
-        if isinstance(value, dict) and "_target_" in value:
-            check_part(part[name], f"{group}.{name}")
-    target = get_object(part["_target_"])
-    if target.__module__.startswith("dip."):
-        plain = {name: value for name, value in values.items() if not isinstance(value, dict)}
-        check_options(options_of(target), plain, group)
-
-
-def accepted(part: DictConfig, ready: dict[str, Any]) -> dict[str, Any]:
-    """Those of the `ready` objects that the part's constructor has a name for."""
-    if not ready:
-        return {}
-    parameters = inspect.signature(get_object(part["_target_"])).parameters
-    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
-        return ready
-    return {name: value for name, value in ready.items() if name in parameters}
 
 
 def load_weights(prior: DeepImagePrior, sample: Sample, folder: RunFolder) -> int:
@@ -243,7 +214,7 @@ def check_schedule(saved: Any, max_steps: int) -> None:
 
 def check_output(prior: DeepImagePrior, sample: Sample) -> None:
     """Compute an output and its loss, so that parts that do not fit together are refused before anything starts."""
-    target = sample.target
+    shape = picture_shape(sample.operator, sample.target)
     try:
         with torch.no_grad():
             output = prior()
@@ -251,13 +222,17 @@ def check_output(prior: DeepImagePrior, sample: Sample) -> None:
         if out_of_memory(error):
             raise
         said = " ".join(str(error).split())
-        raise UserError(f"model: the network cannot draw a picture of {tuple(target.shape)}: {said}") from error
-    if output.shape != target.shape:
+        raise UserError(f"model: the network cannot draw a picture of {shape}: {said}") from error
+    if output.shape != shape:
         raise UserError(
-            f"model: the network draws {tuple(output.shape)} for a picture of {tuple(target.shape)}; "
-            "it must keep the size"
+            f"model: the network draws {tuple(output.shape)} for a picture of {shape}; it must keep the size"
         )
-    prior.loss(output, target, sample.mask)
+    if sample.truth is not None and sample.truth.shape != shape:
+        raise UserError(
+            f"operator: the measurement is that of a picture of {shape}, but the ground truth (data.truth) is of "
+            f"{tuple(sample.truth.shape)}"
+        )
+    prior.loss(prior.operator(output), sample.target, sample.mask)
     if prior.penalty is not None:
         prior.penalty(output)
 

@@ -24,7 +24,7 @@ OPTIONS: dict[str, Any] = {
     "members": Annotated[int, Ge(1)],
     "frozen": Sequence[str],
     "threads": Threads,
-    "objective": Literal["psnr_held_out", "psnr_hole"],
+    "objective": Literal["psnr_held_out", "psnr_hole", "psnr_all"],
     "output.path": str | None,
     "output.overwrite": bool,
     "trainer.max_steps": Steps,

@@ -1,12 +1,13 @@
 """How near an output is to the truth over a region, boolean (1, 1 or C, H, W), or without a truth to what is around."""
 
 from statistics import fmean
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from scipy.stats import wasserstein_distance
-from skimage.restoration import inpaint_biharmonic
+from skimage.restoration import denoise_nl_means, inpaint_biharmonic
 from torch import Tensor
 from torchmetrics.functional.image import structural_similarity_index_measure
 
@@ -77,3 +78,30 @@ def biharmonic(target: Tensor, mask: Tensor) -> Tensor:
             [inpaint_biharmonic(*channel) if channel[1].any() else channel[0] for channel in each], axis=-1
         )
     return torch.from_numpy(filled).permute(2, 0, 1)[None].float().clamp(0, 1).to(target.device)
+
+
+def non_local_means(noisy: Tensor) -> Tensor:
+    """The classical baseline of denoising: scikit-image's fast non-local means, (1, C, H, W) -> the same in [0, 1].
+
+    With the settings that its documentation recommends, for the noise that `noise_sd` finds.
+    """
+    sd = noise_sd(noisy)  # of a picture without holes
+    pixels = noisy[0].permute(1, 2, 0).cpu().numpy()
+    if sd == 0:
+        return noisy.clamp(0, 1)
+    # Of a grey picture with an axis of channels it would divide by the wrong number of values.
+    grey = pixels.shape[2] == 1
+    options: dict[str, Any] = {"patch_size": 5, "patch_distance": 6, "h": 0.8 * sd, "sigma": sd, "fast_mode": True}
+    found = denoise_nl_means(pixels[..., 0] if grey else pixels, channel_axis=None if grey else -1, **options)
+    found = found[..., None] if grey else found
+    return torch.from_numpy(found).permute(2, 0, 1)[None].float().clamp(0, 1).to(noisy.device)
+
+
+def noise_sd(picture: Tensor) -> float:
+    """The standard deviation of white noise, from the median of diagonal differences (Donoho and Johnstone 1994).
+
+    picture: (1, C, H, W). Fine texture counts as noise.
+    """
+    corner = picture.unfold(2, 2, 2).unfold(3, 2, 2)  # (1, C, H / 2, W / 2, 2, 2)
+    diagonal = (corner[..., 0, 0] - corner[..., 0, 1] - corner[..., 1, 0] + corner[..., 1, 1]) / 2
+    return diagonal.abs().flatten(2).median(dim=2).values.mean().item() / 0.6745

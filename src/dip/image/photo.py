@@ -1,4 +1,4 @@
-"""A damaged photograph: its file is opened once, and whatever the work needs is cut from it."""
+"""A photograph as it was measured: its file is opened once, and whatever the work needs is cut from it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,16 +27,16 @@ class Tensors(NamedTuple):
 
     target: Tensor  # (1, C, H, W) in [0, 1], zero in the hole
     mask: Tensor  # (1, 1 or C, H, W), 1 = known, 0 = hole; between them the weight of a soft mask
-    truth: Tensor | None  # (1, C, H, W)
+    truth: Tensor | None  # (1, C, H, W), or so many times as large as the picture that is drawn
 
 
 @dataclass(frozen=True, eq=False)
 class Photo:
-    """A damaged picture and its mask. Raises UserError for one without a hole or all hole."""
+    """A damaged picture and its mask. Raises UserError for one that is all hole."""
 
     picture: Picture  # in its own mode and depth
     mask: Tensor  # (1, 1, H, W), 1 = known, 0 = hole; (1, C, H, W) where each channel lacks other pixels
-    truth: Picture | None = None  # the ground truth, where it is known
+    truth: Picture | None = None  # the ground truth, where it is known; of a reduced picture larger than that
     regions: Sequence[Box] = ()  # the boxes that the work is done in; none is the whole picture
     max_side: int | None = None  # what is larger than a square of this side is reduced for the work
 
@@ -52,8 +52,10 @@ class Photo:
         if isinstance(self.picture, ArrayPicture) and self.picture.values.dtype.kind == "b":
             raise UserError("data.image holds true and false; give an array of numbers")
         tensors.check_numbers(self.picture, "data.image", self.mask)
-        if (self.mask == 1).all():
-            raise UserError("data.mask has no hole; give one that shows where it is")
+
+    @property
+    def has_hole(self) -> bool:
+        return bool((self.mask < 1).any())
 
     def cut(self, box: Box) -> "Photo":
         """That part of the photograph, as a photograph of its own."""
@@ -97,6 +99,10 @@ class Photo:
                 raise UserError(f"data.max_side={self.max_side} leaves no known pixel without hole in it; raise it")
         return Tensors(pad(target, SMALLEST), pad(mask, SMALLEST), None if truth is None else pad(truth, SMALLEST))
 
+    def drawn(self, output: Tensor) -> Picture:
+        """An output at any size as a whole picture, in the picture's own mode, depth and alpha."""
+        return tensors.draw(self.picture, output, self.levels)
+
     @property
     def size(self) -> tuple[int, int]:
         """Height and width of the region as it is worked on, without padding."""
@@ -108,9 +114,10 @@ class Photo:
         return self.size != self.full.mask.shape[-2:]
 
     def full_size(self, values: Tensor) -> Tensor:
-        """Values at the size of the work, (1, C, h, w), at the region's full size."""
+        """Values at the size of the work, (1, C, h, w), or so many times as large, at the region's full size."""
         height, width = self.full.mask.shape[-2:]
-        values = values[..., : self.size[0], : self.size[1]]
+        times = values.shape[-1] // self.work.mask.shape[-1]
+        values = values[..., : times * self.size[0], : times * self.size[1]]
         return enlarge(values, (height, width)) if self.is_reduced else values
 
     def enlarge(self, output: Tensor) -> Tensor:
@@ -140,4 +147,7 @@ class Photo:
 def crop(picture: Picture, mask: Tensor, truth: Picture | None, box: Box) -> Read:
     left, top, right, bottom = box
     part = mask[..., top:bottom, left:right].contiguous()
-    return picture.crop(box), part, None if truth is None else truth.crop(box)
+    if truth is None:
+        return picture.crop(box), part, None
+    scale = truth.width // picture.width
+    return picture.crop(box), part, truth.crop((scale * left, scale * top, scale * right, scale * bottom))

@@ -7,6 +7,7 @@ from functools import partial
 from typing import Annotated, Any, Literal
 
 import numpy as np
+import torch
 from annotated_types import Ge, Gt, Le
 from torch import Tensor
 
@@ -18,6 +19,7 @@ from dip.image.files.opening import open_picture, same_size, turned
 from dip.image.files.writing import Picture
 from dip.image.holes import Box, erased, regions_around
 from dip.image.photo import MaxSide, Photo, Read, crop
+from dip.image.resize import reducing
 from dip.options import written
 
 log = logging.getLogger(__name__)
@@ -39,7 +41,10 @@ def read_photo(
     max_megapixels: Annotated[float, Gt(0), "null is no limit"] | None,  # of a file
     example: Callable[[], Photo],
 ) -> Photo:
-    """Read a picture file and its mask file; without a mask its transparent pixels, without a picture the example."""
+    """Read a picture file and its mask file; without a mask its transparent pixels, without a picture the example.
+
+    A picture that is wholly known has no hole.
+    """
     check_mask_options(mask, hole, resize_mask, turn_mask)
     if image is not None:
         opened = partial(open_picture, max_megapixels=max_megapixels, channel_axis=channel_axis)
@@ -48,8 +53,8 @@ def read_photo(
         if mask is not None:
             shape = opened(mask, "data.mask")
             known = known * read_mask(shape, mask, hole, soft_mask, picture, turn_mask, resize_mask)
-        elif (known == 1).all() or is_transparent(picture):
-            known = known * masks.settled(read_transparency(picture, image), "alpha", soft_mask)
+        elif (opaque := tensors.alpha(picture)) is not None:
+            known = known * masks.settled(opaque, "alpha", soft_mask)
         original = None if truth is None else read_truth(opened(truth, "data.truth"), truth, image, picture)
     elif mask is None and truth is None and hole == "black":
         shown = example()
@@ -79,24 +84,6 @@ def missing_value(given: Any, picture: Picture) -> float | None:
     if isinstance(given, bool) or not (given is None or isinstance(given, int | float)):
         raise UserError(f"data.missing={written(given)}, but it must be a number, nan, or null")
     return picture.missing if given is None and isinstance(picture, ArrayPicture) else given
-
-
-def is_transparent(picture: Picture) -> bool:
-    opaque = tensors.alpha(picture)
-    return opaque is not None and bool((opaque < 1).any())
-
-
-def read_transparency(picture: Picture, path: str) -> Tensor:
-    """How opaque each pixel of a picture without a mask is: (1, 1, H, W)."""
-    opaque = tensors.alpha(picture)
-    if opaque is None and isinstance(picture, ArrayPicture):
-        raise UserError(f"data.image={path} has no missing value; give data.mask=PATH, data.missing=VALUE, or NaN")
-    if opaque is None or opaque.min() == 1:
-        raise UserError(
-            f"data.image={path} has no mask; give data.mask=PATH, white = known, black = hole, or a picture whose hole "
-            "is transparent"
-        )
-    return opaque
 
 
 def read_mask(
@@ -154,7 +141,9 @@ def turned_as(picture: Picture, other: Picture, name: str, turn: bool | str = "a
 def read_truth(truth: Picture, path: str, image: str, picture: Picture) -> Picture:
     truth = turned_as(picture, truth, f"data.truth={path}")
     tensors.check_numbers(truth, f"data.truth={path}")
-    same_size("data.truth", path, truth, picture.size)
+    times = max(truth.width // picture.width, 1)  # of a reduced picture
+    if truth.size != (times * picture.width, times * picture.height):
+        same_size("data.truth", path, truth, picture.size)
     theirs, ours = (kind_of(each) for each in (truth, picture))
     if theirs != ours:
         raise UserError(
@@ -194,7 +183,7 @@ def without_erased(picture: Picture, known: Tensor, is_mask: bool) -> Picture:
 def crop_to(given: Any, picture: Picture, known: Tensor, truth: Picture | None) -> Read:
     """The part that `data.crop` gives, which must have a hole and known pixels."""
     part = crop(picture, known, truth, check_crop(given, picture.size))
-    if (part[1] == 1).all():
+    if (part[1] == 1).all() and (known < 1).any():
         raise UserError(f"data.crop={given} has nothing of the hole in it; data.crop=auto lies around it")
     if not part[1].any():
         raise UserError(f"data.crop={given} lies within the hole, and no pixel of it is known; give a larger one")
@@ -216,9 +205,45 @@ def check_crop(given: Any, size: tuple[int, int]) -> Box:
 
 def random_pixels(image: str, mask: Callable[[int, int], Tensor]) -> Photo:
     """A whole picture file from which the mask takes pixels away, so that the ground truth is known."""
+    return damage(open_whole(image), mask)
+
+
+def noisy(
+    image: str,
+    sigma: Annotated[float, Ge(0), "0 adds none; of white at 255"],
+    photons: Annotated[float, Gt(0), "null adds no shot noise"] | None,  # of white
+    seed: Annotated[int, Ge(0)],
+) -> Photo:
+    """A whole picture file with noise, so that the ground truth is known: shot noise (Poisson), then Gaussian noise."""
+    truth = open_whole(image)
+    levels, random = tensors.full_range(truth), np.random.default_rng(seed)
+    clean = tensors.from_pil(truth, levels)
+    values = clean.numpy() if photons is None else random.poisson(photons * clean.clamp(0, 1).numpy()) / photons
+    values = values + random.normal(0, sigma / 255, size=clean.shape)
+    picture = tensors.draw(truth, torch.from_numpy(values.astype(np.float32)), levels)
+    return Photo(picture, torch.ones(1, 1, *clean.shape[-2:]), truth)
+
+
+def reduced(
+    image: str,
+    factor: Annotated[int, Ge(2), Le(8), "each side is divided by it"],
+    kernel: str,
+) -> Photo:
+    """A whole picture file, reduced, so that the ground truth is known. What does not divide is cut off its edges."""
+    truth = open_whole(image)
+    width, height = truth.width // factor, truth.height // factor
+    if min(width, height) < 1:
+        raise UserError(f"data.factor={factor} leaves no pixel of data.image={image}; lower it")
+    truth, levels = truth.crop((0, 0, factor * width, factor * height)), tensors.full_range(truth)
+    rows, columns = reducing(factor * height, height, kernel), reducing(factor * width, width, kernel)
+    picture = tensors.draw(truth, rows @ tensors.from_pil(truth, levels) @ columns.T, levels)
+    return Photo(picture, torch.ones(1, 1, height, width), truth)
+
+
+def open_whole(image: str) -> Picture:
     picture = open_picture(image, "data.image")
     tensors.check_numbers(picture, f"data.image={image}")
-    return damage(picture, mask)
+    return picture
 
 
 def example(photograph: str, width: int, height: int, mask: Callable[[int, int], Tensor]) -> Photo:

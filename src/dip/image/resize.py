@@ -42,6 +42,12 @@ def enlarge(picture: Tensor, size: tuple[int, int]) -> Tensor:
     return torch.from_numpy(np.stack(larger))[None]
 
 
+def reducing(length: int, shorter: int, kernel: str) -> Tensor:
+    """The matrix (shorter, length) by which an antialiased filter of Pillow, such as "lanczos", reduces a line."""
+    lines = Image.fromarray(np.eye(length, dtype=np.float32))
+    return torch.from_numpy(np.array(lines.resize((length, shorter), Image.Resampling[kernel.upper()])))
+
+
 def feather(output: Tensor, target: Tensor, mask: Tensor, scale: float) -> Tensor:
     """Carry the error on the known pixels a little way into the hole, where it fades: (1, C, H, W).
 

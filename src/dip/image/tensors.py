@@ -156,6 +156,13 @@ def paste(picture: Picture, output: Tensor, known: Tensor, box: tuple[int, int, 
     return filled
 
 
+def draw(picture: Picture, output: Tensor, levels: Levels) -> Picture:
+    """`output` (1, C, H, W) as a picture of the same mode, depth and alpha, whose size may be another."""
+    height, width = output.shape[-2:]
+    canvas = picture if picture.size == (width, height) else picture.resize((width, height))
+    return paste(canvas, output, torch.zeros(1, 1, height, width), (0, 0, width, height), levels)
+
+
 def in_type_of(values: NDArray[Any], drawn: Tensor, levels: Levels) -> NDArray[Any]:
     """`drawn` (1, C, H, W) as values (H, W, C) of the same type."""
     pixels = drawn[0].permute(1, 2, 0).numpy().astype(exact(values.dtype), copy=False)

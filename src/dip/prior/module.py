@@ -12,13 +12,14 @@ from dip.errors import UserError
 from dip.prior.averages import Average, OutputAverage, predict
 from dip.prior.guide import ColourGuide
 from dip.prior.inputs import Input
+from dip.prior.operators.operator import Mask, Operator
 from dip.prior.sample import Sample
 
 Step = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]  # (target, mask) -> (loss, output)
 
 
 class DeepImagePrior(LightningModule):
-    """Trains a network, and a learned input, to draw the known pixels of one sample.
+    """Trains a network, and a learned input, to draw the picture whose measurement is one sample.
 
     >>> from functools import partial
     >>> from dip import LearnedInput, UNet, masked_mse
@@ -32,10 +33,11 @@ class DeepImagePrior(LightningModule):
         self,
         model: nn.Module,  # (1, C', H, W) -> (1, C, H, W), any network
         input: Input,  # () -> (1, C', H, W)
-        loss: Callable[[Tensor, Tensor, Tensor], Tensor],  # (output, target, mask) -> scalar
+        loss: Callable[[Tensor, Tensor, Tensor], Tensor],  # (what is measured of the output, target, mask) -> scalar
         optimizer: Callable[[Iterable[nn.Parameter] | list[dict[str, Any]]], torch.optim.Optimizer],
         penalty: Callable[[Tensor], Tensor] | None = None,  # output -> scalar, added to the loss
         guide: ColourGuide | None = None,  # the same, for the colours of large holes
+        operator: Operator | None = None,  # (1, C, H, W) -> (1, C, h, w), what is measured; `Mask` without one
         scheduler: Callable[[torch.optim.Optimizer], torch.optim.lr_scheduler.LRScheduler] | None = None,
         average: Average | None = None,  # of outputs or weights, as the result; without one, of the last weights
         frozen: Sequence[str] = (),  # classes of layers that are not trained, by name
@@ -51,6 +53,7 @@ class DeepImagePrior(LightningModule):
         self.optimizer = optimizer
         self.penalty = penalty
         self.guide = guide
+        self.operator = operator or Mask()
         self.scheduler = scheduler
         self.average = average
         self.is_averaged = False  # whether the average has seen this step
@@ -75,7 +78,7 @@ class DeepImagePrior(LightningModule):
     def loss_and_output(self, target: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """The forward pass of a step, which `dip.training.cuda_graph` captures."""
         output = self()
-        loss = self.loss(output, target, mask)
+        loss = self.loss(self.operator(output), target, mask)
         if self.penalty is not None:
             loss = loss + self.penalty(output)
         if self.guide is not None:

@@ -1,4 +1,4 @@
-"""What one sample is, the data module that hands it out, and its measures."""
+"""What one sample is: a measurement of a picture. The data module that hands it out, and its measures."""
 
 from typing import Any, NamedTuple
 
@@ -8,30 +8,50 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from dip.image.metrics import psnr, ssim, texture_distance
+from dip.prior.operators.operator import Mask, Operator
 
 
 class Sample(NamedTuple):
-    target: Tensor  # (1, C, H, W) in [0, 1], zero in the hole
-    mask: Tensor  # (1, 1 or C, H, W), 1 = known, 0 = hole; between them the weight of a soft mask
-    truth: Tensor | None  # (1, C, H, W); metrics may read it, the loss may not
-    held_out: Tensor | None = None  # (1, 1 or C, H, W), boolean: known pixels that the loss does not see
+    target: Tensor  # the measurement: (1, C, h, w) in [0, 1], zero in the hole
+    mask: Tensor  # (1, 1 or C, h, w), 1 = known, 0 = hole; between them the weight of a soft mask
+    truth: Tensor | None  # the picture: (1, C, H, W); metrics may read it, the loss may not
+    held_out: Tensor | None = None  # (1, 1 or C, h, w), boolean: known pixels that the loss does not see
+    operator: Operator = Mask()  # what is measured of a picture: (1, C, H, W) -> (1, C, h, w)
 
     @property
     def loss_mask(self) -> Tensor:
         """The mask of what the loss sees: (1, 1 or C, H, W)."""
         return self.mask if self.held_out is None else self.mask * ~self.held_out
 
+    @property
+    def judged(self) -> tuple[str, Tensor]:
+        """Where a result differs from what is measured, by name and as a boolean (1, 1 or C, H, W)."""
+        if self.operator.exact:
+            return "hole", ~self.mask.bool()
+        assert self.truth is not None
+        return "all", torch.ones_like(self.truth[:, :1], dtype=torch.bool)
+
     def composite(self, output: Tensor) -> Tensor:
-        """The known pixels as they are, the hole from `output`, a mixture by the mask between: (1, C, H, W)."""
-        return self.target * self.mask + output * (1 - self.mask)
+        """The result, (1, C, H, W): the output, with the known pixels as they are if the measurement is exact.
+
+        A soft mask mixes both.
+        """
+        return self.target * self.mask + output * (1 - self.mask) if self.operator.exact else output
 
 
 class SingleSample(LightningDataModule):
     """Hands out one sample `trainer.max_steps` times in one epoch, since every epoch of Lightning costs time."""
 
-    def __init__(self, target: Tensor, mask: Tensor, truth: Tensor | None = None, held_out: Tensor | None = None):
+    def __init__(
+        self,
+        target: Tensor,
+        mask: Tensor,
+        truth: Tensor | None = None,
+        held_out: Tensor | None = None,
+        operator: Operator | None = None,  # of `Mask` without one
+    ):
         super().__init__()
-        self.sample = self.on_device = Sample(target, mask, truth, held_out)
+        self.sample = self.on_device = Sample(target, mask, truth, held_out, operator or Mask())
 
     def hold_out(self, region: Tensor | None) -> None:
         """Hide these known pixels from the loss from now on; None shows it all of them."""
@@ -50,26 +70,29 @@ class SingleSample(LightningDataModule):
 
 
 def measure(output: Tensor, sample: Sample) -> dict[str, float]:
-    """PSNR in dB of the raw output: psnr_known, and psnr_hole where the ground truth is known."""
-    measured = {"psnr_known": psnr(output, sample.target, sample.loss_mask.bool())}
+    """PSNR in dB of the raw output: psnr_known, and where the ground truth is known psnr_hole or psnr_all."""
+    measured = {"psnr_known": psnr(sample.operator(output), sample.target, sample.loss_mask.bool())}
     if sample.truth is not None:
-        measured["psnr_hole"] = psnr(output, sample.truth, ~sample.mask.bool())
+        where, region = sample.judged
+        measured[f"psnr_{where}"] = psnr(output, sample.truth, region)
     return measured
 
 
 def compare(output: Tensor, sample: Sample) -> dict[str, float]:
-    """The output against the ground truth: in the hole, over all pixels, and of the composite (PSNR in dB)."""
+    """The output against the ground truth (PSNR in dB): where it is judged, over all pixels, and of the composite."""
     assert sample.truth is not None
-    hole = ~sample.mask.bool()
-    everywhere = torch.ones_like(hole)
-    return {
-        "psnr_hole": psnr(output, sample.truth, hole),
-        "ssim_hole": ssim(output, sample.truth, hole),
-        "psnr_all": psnr(output, sample.truth, everywhere),
-        "psnr_composite": psnr(sample.composite(output), sample.truth, everywhere),
-    }
+    where, region = sample.judged
+    found = {f"psnr_{where}": psnr(output, sample.truth, region), f"ssim_{where}": ssim(output, sample.truth, region)}
+    if sample.operator.exact:
+        everywhere = torch.ones_like(region)
+        found["psnr_all"] = psnr(output, sample.truth, everywhere)
+        found["psnr_composite"] = psnr(sample.composite(output), sample.truth, everywhere)
+    return found
 
 
 def compare_texture(output: Tensor, sample: Sample) -> dict[str, float | None]:
-    """What `compare` gives, and `texture_distance`."""
-    return {**compare(output, sample), "texture_distance": texture_distance(sample.composite(output), sample.mask)}
+    """What `compare` gives, and `texture_distance` of a hole."""
+    found = compare(output, sample)
+    if not sample.operator.exact:
+        return {**found}
+    return {**found, "texture_distance": texture_distance(sample.composite(output), sample.mask)}

@@ -8,8 +8,9 @@ from contextlib import contextmanager
 import torch
 from omegaconf import DictConfig
 
-from dip.config.build import Experiment, instantiate_group
+from dip.config.build import Experiment
 from dip.config.machine import out_of_memory
+from dip.config.parts import instantiate_group
 from dip.errors import UserError
 from dip.image.photo import Photo
 from dip.prior.coverage import covered
@@ -28,12 +29,14 @@ def describe(experiment: Experiment, photo: Photo) -> None:
     """Log what is trained, on what, and where the results go."""
     prior, trainer, sample = experiment.prior, experiment.trainer, experiment.data.sample
     _, channels, height, width = sample.target.shape
+    hole = f", hole {100 * (1 - sample.mask.mean().item()):.1f} %" if photo.has_hole else ""
     log.info(
-        "%dx%d, %s, hole %.1f %%; %s with %s parameters; %s, %s; results in %s",
+        "%dx%d, %s%s%s; %s with %s parameters; %s, %s; results in %s",
         width,
         height,
         "grey" if channels == 1 else f"{channels} channels",
-        100 * (1 - sample.mask.mean().item()),
+        hole,
+        "" if sample.operator.exact else f", measured by {sample.operator}",
         type(prior.model).__name__,
         f"{sum(parameter.numel() for parameter in prior.model.parameters()):,}",
         trainer.strategy.root_device,
@@ -114,14 +117,16 @@ def summary_table(result: Result) -> str:
         f"{metrics['steps']} steps in {metrics['seconds']:.0f} s",
         f"known pixels  {metrics['psnr_known']:6.2f} dB",
     ]
+    where = "hole" if "psnr_hole" in metrics else "all"
+    if "psnr_hole" in metrics or "psnr_all" in metrics:
+        named = "hole" if where == "hole" else "picture"
+        lines.append(f"{named:<12}  {metrics[f'psnr_{where}']:6.2f} dB   SSIM {metrics[f'ssim_{where}']:.3f}")
     if "baseline" in metrics:
-        ours, theirs = metrics["psnr_hole"], metrics["baseline"]["psnr_hole"]
-        lines += [
-            f"hole          {ours:6.2f} dB   SSIM {metrics['ssim_hole']:.3f}",
-            f"  biharmonic  {theirs:6.2f} dB   SSIM {metrics['baseline']['ssim_hole']:.3f}",
-        ]
-        if not ours > theirs:
-            lines.append("Biharmonic inpainting is nearer to the ground truth here than this run.")
+        baseline = metrics["baseline"]
+        method, theirs = baseline["method"].replace("_", " "), baseline[f"psnr_{where}"]
+        lines.append(f"  {method:<10}  {theirs:6.2f} dB   SSIM {baseline[f'ssim_{where}']:.3f}")
+        if not metrics[f"psnr_{where}"] > theirs:
+            lines.append(f"The {method} baseline is nearer to the ground truth here than this run.")
     elif "refine" not in metrics and metrics.get("psnr_held_out", math.inf) < metrics.get(
         "psnr_held_out_biharmonic", -math.inf
     ):

@@ -66,7 +66,7 @@ def measure_whole(job: Job, picture: Any) -> dict[str, Any]:
     measures: dict[str, Any] = {"region": list(photo.region), **{key: found[key] for key in keys}}
     if can_be_filled(sample.mask):
         smooth = compare(baseline(photo), sample)
-        measures["baseline"] = {key: smooth[key] for key in keys}
+        measures["baseline"] = {"method": "biharmonic", **{key: smooth[key] for key in keys}}
     return measures
 
 

@@ -6,17 +6,20 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch.nn.functional as F
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from PIL import Image
 
-from dip.config.build import instantiate_group, measure_hole
+from dip.config.build import build_operator, measure_hole
 from dip.config.compose import needs_hole_kind
+from dip.config.parts import instantiate_group
+from dip.errors import UserError
 from dip.image.holes import Box, owned, split_by_depth
 from dip.image.masks import known_in_all
-from dip.image.photo import Photo
+from dip.image.photo import SMALLEST, Photo
 from dip.image.resize import reduce_mask, reduced_size
 from dip.prior.guide import ColourRuns
 from dip.prior.nets.unet import deepest_for
+from dip.prior.operators.operator import Operator
 
 
 @dataclass(frozen=True)
@@ -48,11 +51,48 @@ class Job:
 
 
 def plan(cfg: DictConfig, photo: Photo) -> Job:
-    """The job that repairs a photograph: of one part, or of one for each distant region and each kind of hole."""
+    """The job that repairs a photograph: of one part, or of one for each distant region and each kind of hole.
+
+    Raises UserError for a photograph that the operator does not go with.
+    """
+    operator = build_operator(cfg, photo.work.target)
+    check_photo(cfg, photo, operator)
+    if not operator.exact:  # nothing stays as it is
+        return plan_part("", cfg, replace(photo, regions=()))
     parts = list(find_parts(cfg, photo))
     if len(parts) == 1:
         return plan_part("", cfg, photo)
     return Job("", cfg, photo, tuple(plan_place(name, cfg, photo, kind, place) for name, kind, place in parts))
+
+
+def check_photo(cfg: DictConfig, photo: Photo, operator: Operator) -> None:
+    """Raise UserError for a photograph that the operator does not go with."""
+    if operator.exact and not photo.has_hole:
+        image, mask = (OmegaConf.select(cfg, f"data.{key}") for key in ("image", "mask"))
+        if mask is not None:
+            raise UserError(f"data.mask={mask} has no hole; give one that shows where it is")
+        raise UserError(
+            f"data.image={image} has no mask, and nothing of it is transparent or NaN; give data.mask=PATH, white = "
+            "known, black = hole; or experiment=denoise, or another operator"
+        )
+    if operator.exact:
+        return
+    whole = replace(photo, regions=())
+    if whole.is_reduced:
+        raise UserError(
+            f"data.max_side={photo.max_side} would reduce the {photo.picture.width}x{photo.picture.height} pixels, and "
+            "their details would be lost; give a part, such as data.crop=[0,0,512,512], or data.max_side=null"
+        )
+    if not operator.per_pixel and photo.has_hole:
+        drawn = [part for part in ("fill", "refine", "texture", "penalty") if cfg[part] is not None]
+        if drawn:
+            raise UserError(
+                f"{drawn[0]} looks at the pixels of a hole, and this operator measures others than the picture's; set "
+                f"{' '.join(f'{part}=none' for part in drawn)}"
+            )
+    if not operator.per_pixel and min(photo.picture.size) < SMALLEST:
+        width, height = photo.picture.size
+        raise UserError(f"data.image is {width}x{height}, but this operator needs at least {SMALLEST} pixels a side")
 
 
 def find_parts(cfg: DictConfig, photo: Photo) -> Iterator[tuple[str, str, Place]]:

@@ -11,9 +11,10 @@ import torch
 from omegaconf import DictConfig
 from torch import Tensor
 
-from dip.config.build import Experiment, Guide, build, instantiate_group, read_data
+from dip.config.build import Experiment, Guide, build, read_data
 from dip.config.check import check_values
 from dip.config.compose import to_yaml
+from dip.config.parts import instantiate_group
 from dip.config.resume import before_repair, same_config
 from dip.errors import Interrupted, UserError
 from dip.image.holes import hole_depth
@@ -108,7 +109,7 @@ def train(job: Job, folder: RunFolder, guide: Guide | None, build: Build) -> Res
     if folder.resumes and has_nothing_to_do(experiment, folder):
         return load_result(folder)
     describe(experiment, job.photo)
-    if job.cfg.hole_kind != "auto":
+    if job.cfg.hole_kind != "auto" and job.photo.has_hole:
         depth = hole_depth(experiment.data.sample.mask)
         said = f"The hole is up to {depth:.0f} pixels deep" if depth > 0 else "Each channel lacks other pixels"
         log.info("%s: hole_kind=%s.", said, job.cfg.hole_kind)

@@ -14,6 +14,7 @@ from dip.files import atomic_write, write_json, write_text
 
 OUTPUTS = Path("outputs")
 PARTS = ("region_*", "thin", "large")  # the folders of parts
+RESULTS = ("inpainted", "denoised", "enlarged", "deblurred", "restored")  # the names of the result, by the operator
 
 
 class RunFolder:
@@ -55,13 +56,18 @@ class RunFolder:
         return self.metrics.get("stopped_by", "interrupt") not in ("interrupt", "diverged")
 
     @property
+    def result(self) -> Path | None:
+        """The file of the result, if there is one."""
+        return next((file for name in RESULTS for file in self.path.glob(f"{name}.*")), None)
+
+    @property
     def replaced(self) -> Path | None:
         """What was at output.path before this run, if it was a file."""
         return next(self.path.glob("replaced.*"), None)
 
     def keep_replaced(self, file: Path) -> None:
         """Keep a file that the first result of this run is going to replace."""
-        if file.exists() and not any(self.path.glob("inpainted.*")):
+        if file.exists() and self.result is None:
             with atomic_write(self.path / f"replaced{file.suffix}") as copy:
                 copy.write(file.read_bytes())
 

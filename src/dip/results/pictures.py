@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from annotated_types import Ge
 from PIL import Image, ImageDraw, ImageFont
 from pytorch_lightning import Callback, Trainer
@@ -62,9 +63,10 @@ class Images(Callback):
         if step not in self.steps and not trainer.should_stop:
             return
         show(trainer, "output", outputs["picture"], step)
-        show(trainer, "composite", batch.composite(outputs["picture"]), step)
+        if batch.operator.exact:
+            show(trainer, "composite", batch.composite(outputs["picture"]), step)
         if step == 1:
-            show(trainer, "masked", batch.target, step)
+            show(trainer, "masked" if batch.operator.exact else "measured", batch.target, step)
 
 
 @checked
@@ -145,10 +147,11 @@ def save_uncertainty(deviation: Tensor, folder: Path) -> Tensor:
 
 
 def side_by_side(pictures: dict[str, Tensor]) -> Image.Image:
-    """One row of pictures (1, C, H, W) of the same size, each under its label."""
+    """One row of pictures (1, C, H, W), each under its label; a smaller one is enlarged, pixel by pixel."""
     font = ImageFont.load_default(16)
     gap, line = 8, 28
-    height, width = next(iter(pictures.values())).shape[-2:]
+    height, width = max((picture.shape[-2:] for picture in pictures.values()), key=lambda size: size[0] * size[1])
+    pictures = {label: F.interpolate(shown, (height, width)) for label, shown in pictures.items()}
     # A label is never cut, however narrow the picture.
     columns = [max(width, int(font.getlength(label)) + 1) + gap for label in pictures]
     sheet = Image.new("RGB", (sum(columns) + gap, height + line + gap), "white")

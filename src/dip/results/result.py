@@ -19,20 +19,22 @@ from dip.image.files.arrays import ArrayPicture, from_array
 from dip.image.files.opening import open_picture, reopen
 from dip.image.files.writing import Picture
 from dip.image.metrics import biharmonic, texture_distance
-from dip.image.photo import Photo
+from dip.image.photo import Photo, Tensors
+from dip.prior.operators.operator import Operator
 from dip.prior.sample import Sample, compare, compare_texture, measure
 from dip.results.folder import RunFolder
-from dip.results.holes.refinement import Refinement
-from dip.results.holes.texture import Quilting
 from dip.results.interval import calibrate, coverage
+from dip.results.patches.denoising import Denoising
+from dip.results.patches.refinement import Refinement
+from dip.results.patches.texture import Quilting
 from dip.results.pictures import side_by_side
 from dip.training.holdout import Evidence
 from dip.training.stopping import best_state, rules, stopped_by
 
 log = logging.getLogger(__name__)
 FILLED = 300_000  # pixels of a hole
-LABELS = {"composite": "inpainted", "biharmonic": "biharmonic (baseline)"}
-LABELS |= {"before_refine": "before refinement", "before_texture": "before texture"}
+LABELS = {"composite": "inpainted", "before_refine": "before refinement", "before_texture": "before texture"}
+LABELS |= {name: f"{name.replace('_', ' ')} (baseline)" for name in ("biharmonic", "non_local_means", "lanczos")}
 
 
 class Result(NamedTuple):
@@ -48,8 +50,7 @@ class Result(NamedTuple):
 def load_result(folder: RunFolder) -> Result:
     """The result of an earlier run in the folder, as far as there is one."""
     raw = torch.load(folder.raw_output, weights_only=True) if folder.raw_output.exists() else {}
-    file = next(folder.path.glob("inpainted.*"), None)
-    metrics, picture, std = folder.metrics, None, None
+    file, metrics, picture, std = folder.result, folder.metrics, None, None
     if file is not None and "channel_axis" in metrics:
         picture = reopen(file, metrics["channel_axis"])
         if folder.uncertainty.exists():
@@ -82,14 +83,16 @@ class OutputFile:
         if self.wanted is not None:
             writing.check_output(picture, self.wanted, self.overwrite)
 
-    def write(self, picture: Picture, folder: RunFolder) -> Path:
-        """Write the picture into the run's folder and where the user wants it; return the latter if there is one.
+    def write(self, picture: Picture, folder: RunFolder, name: str = "inpainted") -> Path:
+        """Write the picture into the run's folder, by its name without ending, and where the user wants it.
+
+        Return the latter if there is one.
 
         What it replaces there for the first time is kept in the folder: it may be the photograph itself.
         """
         if self.wanted is not None and self.overwrite:
             folder.keep_replaced(self.wanted)
-        file = writing.write(picture, folder.path / f"inpainted{writing.lossless_ending(picture)}")
+        file = writing.write(picture, folder.path / f"{name}{writing.lossless_ending(picture)}")
         if self.wanted is None:
             return file
         if self.wanted.exists() and not self.overwrite:
@@ -105,8 +108,12 @@ class ResultWriter:
     photo: Photo
     folder: RunFolder
     output_file: OutputFile
-    refine: Refinement | None  # draws a thin hole in the output anew
+    refine: Refinement | Denoising | None  # draws a thin hole in the output anew, or all of a noisy picture
     texture: Quilting | None  # gives a large hole in the output its details
+    operator: Operator
+
+    def sample(self, tensors: Tensors) -> Sample:
+        return Sample(*tensors, operator=self.operator)
 
     def write(self, output: Tensor, run: dict[str, Any], evidence: Evidence | None = None) -> Result:
         """output: (1, C, h, w), at the size of the work; run: what is known of how it was reached."""
@@ -114,8 +121,8 @@ class ResultWriter:
         output, std, before, found = self.draw_holes(output, evidence)
         run = {**run, **found, "seconds": round(run["seconds"] + time.monotonic() - started, 2)}
         pictures, full = self.pictures(output, before), self.photo.enlarge(output)
-        picture = self.photo.paste(full)
-        file = self.output_file.write(picture, self.folder)
+        picture = self.photo.paste(full) if self.operator.exact else self.photo.drawn(full)
+        file = self.output_file.write(picture, self.folder, self.operator.result)
         metrics = {**run, "region": list(self.photo.region), "drawn_at": list(reversed(output.shape[-2:]))}
         metrics |= {**axis_of(picture), **self.measures(full, pictures)}
         units = None
@@ -141,9 +148,10 @@ class ResultWriter:
         std, before, found = None, {}, {}
         if self.refine is not None and self.refine.rounds > 0:
             before["before_refine"] = output
-            output, evidence, found["refine"] = self.refine(output, Sample(*self.photo.work), evidence)
+            output, evidence, found["refine"] = self.refine(output, self.sample(self.photo.work), evidence)
         # Of a reduced picture nothing is known of the details that its reduction has averaged away.
-        if evidence is not None and evidence.deviation is not None and not self.photo.is_reduced:
+        known = self.operator.exact and not self.photo.is_reduced
+        if known and evidence is not None and evidence.deviation is not None:
             std, found["interval"] = calibrate(evidence, self.photo.work.target)
         if self.texture is not None and self.texture.holes:
             count = len(self.texture.holes)
@@ -154,20 +162,28 @@ class ResultWriter:
 
     def pictures(self, output: Tensor, before: dict[str, Tensor]) -> dict[str, Tensor]:
         """The pictures beside the result, at the size of the work; before: earlier outputs."""
-        sample = Sample(*self.photo.work)
-        found = {"masked": sample.target, "output": output, "composite": sample.composite(output), **before}
+        sample = self.sample(self.photo.work)
+        if self.operator.exact:
+            found = {"masked": sample.target, "output": output, "composite": sample.composite(output), **before}
+        else:
+            found = {"measured": sample.target, "output": output, **before}
         if sample.truth is not None:
-            found |= {"biharmonic": biharmonic(sample.target, sample.mask), "truth": sample.truth}
+            classical = self.operator.classical(sample.target, sample.mask)
+            found |= {self.operator.baseline: classical} if classical is not None and self.operator.baseline else {}
+            found["truth"] = sample.truth
         return found
 
     def measures(self, full: Tensor, pictures: dict[str, Tensor]) -> dict[str, Any]:
         """All measures at the region's full size, at which the output is `full`."""
-        sample = Sample(*self.photo.full)
-        found: dict[str, Any] = {"texture_distance": texture_distance(sample.composite(full), sample.mask)}
-        found |= measure(full, sample)
+        sample = self.sample(self.photo.full)
+        found: dict[str, Any] = measure(full, sample)
+        if self.operator.exact:
+            found["texture_distance"] = texture_distance(sample.composite(full), sample.mask)
         if sample.truth is not None:
             found |= compare(full, sample)
-            found["baseline"] = compare_texture(baseline(self.photo, pictures["biharmonic"]), sample)
+            if (classical := pictures.get(str(self.operator.baseline))) is not None:
+                smooth = baseline(self.photo, classical) if self.operator.exact else self.photo.full_size(classical)
+                found["baseline"] = {"method": self.operator.baseline, **compare_texture(smooth, sample)}
             for name in pictures.keys() & {"before_refine", "before_texture"}:
                 found[name] = compare_texture(self.photo.enlarge(pictures[name]), sample)
         return found

@@ -22,20 +22,21 @@ class Evidence(NamedTuple):
     deviation: Tensor | None = None  # (1, C, H, W), the standard deviation of the picture, where the run has one
 
 
-def choose_pixels(mask: Tensor, share: float, seed: int) -> Tensor | None:
+def choose_pixels(mask: Tensor, share: float, seed: int, single: bool = False) -> Tensor | None:
     """Choose about the fraction `share` of the known pixels, at most 0.5: mask (1, 1 or C, H, W) -> the same, boolean.
 
-    Single pixels where single pixels are missing, else copies of the holes, shrunk where they would exceed it. None
-    where they are fewer than FEWEST. Of a mask for each channel, see `copy_patterns`.
+    Single pixels where single pixels are missing, or with `single`, else copies of the holes, shrunk where they would
+    exceed it. None where they are fewer than FEWEST. Of a mask for each channel, see `copy_patterns`.
     """
     random = np.random.default_rng(seed)  # a generator of its own, so that no other option moves the choice
     known = mask[0].numpy() == 1
+    known = known.all(axis=0)[None] if single else known
     budget = round(share * known.sum())
     if budget < FEWEST:
         return None
     if len(known) > 1:
         chosen = copy_patterns(known, budget, random)
-    elif is_scattered(known[0]):
+    elif single or is_scattered(known[0]):
         chosen = choose_single(known[0], budget, random)[None]
     else:
         chosen = copy_holes(known[0], budget, random)[None]

@@ -52,7 +52,7 @@ class DivergenceGuard(StatefulCallback):
         pixels_changed = self.held_out != (batch.held_out is not None)
         if pixels_changed:  # from now on the loss sees other pixels
             self.held_out, self.psnr_known = not self.held_out, -math.inf
-        now = psnr(outputs["output"], batch.target, batch.loss_mask.bool())
+        now = psnr(batch.operator(outputs["output"]), batch.target, batch.loss_mask.bool())
         if not math.isfinite(outputs["loss"].item()):
             now = math.nan
         if math.isnan(now) or self.psnr_known - now > self.drop_db:

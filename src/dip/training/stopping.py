@@ -53,8 +53,11 @@ class Stopping(StatefulCallback):
                 f"stopping.every_steps={self.every_steps}"
             )
 
-    def hold_out(self, mask: Tensor) -> Tensor | None:
-        """The known pixels that the loss must not see: (1, 1 or C, H, W), boolean; None for none."""
+    def hold_out(self, mask: Tensor, single: bool) -> Tensor | None:
+        """The known pixels that the loss must not see: (1, 1 or C, h, w), boolean; None for none.
+
+        single: not in the shape of the holes.
+        """
         return None
 
     def evidence(self, output: Tensor, deviation: Tensor | None) -> Evidence | None:
@@ -129,10 +132,10 @@ class HeldOut(Stopping):
     before_refit: Tensor | None = field(default=None, init=False)  # the result then: (1, C, H, W)
     deviation_before_refit: Tensor | None = field(default=None, init=False)  # (1, C, H, W), of its values
     held_out: Tensor | None = field(default=None, init=False)  # (1, 1 or C, H, W), boolean; known once training starts
-    biharmonic: float = field(default=math.nan, init=False)  # the score of biharmonic inpainting on the same pixels
+    biharmonic: float = field(default=math.nan, init=False)  # the score of biharmonic inpainting of a mask
 
-    def hold_out(self, mask: Tensor) -> Tensor | None:
-        return choose_pixels(mask, self.share, self.seed)
+    def hold_out(self, mask: Tensor, single: bool) -> Tensor | None:
+        return choose_pixels(mask, self.share, self.seed, single)
 
     def evidence(self, output: Tensor, deviation: Tensor | None) -> Evidence | None:
         if self.held_out is None:
@@ -142,13 +145,13 @@ class HeldOut(Stopping):
         return Evidence(self.before_refit, self.held_out, self.deviation_before_refit)
 
     def score(self, picture: Tensor, batch: Sample) -> float | None:
-        return None if batch.held_out is None else psnr(picture, batch.target, batch.held_out)
+        return None if batch.held_out is None else psnr(batch.operator(picture), batch.target, batch.held_out)
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
         self.refit_steps = round(self.refit_share * trainer.max_steps)
         sample: Sample = trainer.datamodule.sample
         self.held_out = sample.held_out
-        if sample.held_out is not None and trainer.global_step == 0:
+        if sample.held_out is not None and sample.operator.exact and trainer.global_step == 0:
             smooth = biharmonic(sample.target * sample.loss_mask, sample.loss_mask)
             self.biharmonic = psnr(smooth, sample.target, sample.held_out)
         if self.refit_from is not None:
@@ -180,7 +183,9 @@ class HeldOut(Stopping):
     def metrics(self) -> dict[str, Any]:
         found = super().metrics()
         if found:
-            found |= {"psnr_held_out": self.best_score, "psnr_held_out_biharmonic": self.biharmonic}
+            found["psnr_held_out"] = self.best_score
+        if found and not math.isnan(self.biharmonic):
+            found["psnr_held_out_biharmonic"] = self.biharmonic
         return found
 
 

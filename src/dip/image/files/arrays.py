@@ -64,6 +64,12 @@ class ArrayPicture:
         own = self.values[top : top + part.height, left : left + part.width]
         np.copyto(own, part.values, where=np.array(where)[..., None])
 
+    def resize(self, size: tuple[int, int]) -> "ArrayPicture":
+        """The picture with another width and height, each pixel the nearest one."""
+        columns, rows = (np.arange(new) * own // new for new, own in zip(size, self.size, strict=True))
+        at = np.ix_(rows, columns)
+        return replace(self, values=self.values[at], alpha=None if self.alpha is None else self.alpha[at])
+
     def transpose(self, turn: Turn) -> "ArrayPicture":
         alpha = None if self.alpha is None else turned(self.alpha, turn)
         return replace(self, values=turned(self.values, turn), alpha=alpha)

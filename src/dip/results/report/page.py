@@ -16,18 +16,35 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from dip.files import write_text
 from dip.results.report import plots
 from dip.results.report.plots import Curve
-from dip.results.report.tables import METRICS, NONE, Report, Run, as_csv, as_markdown, differing_keys, option, readable
+from dip.results.report.tables import (
+    DAMAGED,
+    METRICS,
+    NONE,
+    Report,
+    Run,
+    as_csv,
+    as_markdown,
+    differing_keys,
+    option,
+    readable,
+)
 
 PHOTOGRAPH = ("data.image", "data.example.photograph")  # the options that say which image it is
 PICTURES = {
     "masked": "damaged",
+    "measured": "measured",
     "truth": "ground truth",
     "biharmonic": "biharmonic (baseline)",
+    "non_local_means": "non-local means (baseline)",
+    "lanczos": "Lanczos (baseline)",
     "composite": "repaired",
     "output": "the network's whole output",
     "supervision": "coverage: magenta is outside the receptive field of every known pixel",
     "uncertainty": "uncertainty: white is the largest standard deviation",
 }
+BASELINES = ("biharmonic", "non_local_means", "lanczos")
+BASELINE_SCORES = ("baseline.psnr_hole", "baseline.psnr_all")
+REPAIRED = ("composite", "output")
 SHEET_SIDE, PAGE_SIDE = 360, 1024  # pixels of the longer side, of a picture among many and of one by itself
 
 
@@ -51,11 +68,19 @@ def as_page(report: Report) -> str:
         readable=readable,
         winners={ranked[0].name for ranked in report.pictures} if report.has_best else set(),
         labels=PICTURES,
+        first=first,
+        names={"damaged": DAMAGED, "baselines": BASELINES, "repaired": REPAIRED},
         embedded=embedded,
         single=describe_single(report.runs[0]) if single else None,
         effects={} if single else effects(report),
         settings=settings(report.runs),
     )
+
+
+def first(run: Run, names: Sequence[str]) -> Path:
+    """The first of the run's pictures with one of these names that there is."""
+    paths = [run.folder / f"{name}.png" for name in names]
+    return next((path for path in paths if path.exists()), paths[0])
 
 
 def describe_single(run: Run) -> dict[str, Any]:
@@ -64,10 +89,13 @@ def describe_single(run: Run) -> dict[str, Any]:
     gif = run.folder / "training.gif"
     curves = read_curves(run)
     quality = [curves[tag] for tag in sorted(curves) if tag.startswith("psnr_")]
-    drawn = [plots.learning(quality, "PSNR, dB", run.metrics.get("baseline.psnr_hole"))] if quality else []
+    baseline = next((run.metrics[key] for key in BASELINE_SCORES if key in run.metrics), None)
+    drawn = [plots.learning(quality, "PSNR, dB", baseline)] if quality else []
     if "loss" in curves:
         drawn.append(plots.learning([curves["loss"]], "loss", log=True))
     return {
+        "before": embedded(first(run, DAMAGED), PAGE_SIDE),
+        "after": embedded(first(run, REPAIRED), PAGE_SIDE),
         "pictures": {name: picture for name, picture in pictures.items() if picture},
         "animation": as_url(gif.read_bytes(), "gif") if gif.exists() else None,
         "plots": drawn,

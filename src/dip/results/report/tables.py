@@ -17,12 +17,14 @@ from dip.errors import UserError
 PLACES = ("name", "resume", "output.path", "output.overwrite", "callbacks.results.path", "callbacks.results.overwrite")
 PARTNERS = ("data.mask", "data.truth")  # files that each image has of its own
 # The metrics that judge the hole, best first; if the runs have none of them, no run is called the best.
-QUALITY = {"psnr_hole": "PSNR in the hole, dB", "psnr_held_out": "PSNR of held-out pixels, dB"}
+QUALITY = {"psnr_hole": "PSNR in the hole, dB", "psnr_all": "PSNR, dB", "psnr_held_out": "PSNR of held-out pixels, dB"}
 METRICS = QUALITY | {"psnr_known": "PSNR of known pixels, dB", "loss": "loss"}
 ORDER = [
-    *("psnr_hole", "ssim_hole", "psnr_composite", "psnr_all", "texture_distance", "psnr_held_out", "psnr_known"),
+    *("psnr_hole", "ssim_hole", "psnr_composite", "psnr_all", "ssim_all", "texture_distance"),
+    *("psnr_held_out", "psnr_known"),
     *("loss", "best_step", "steps", "seconds"),
 ]
+DAMAGED = ("masked", "measured")  # the pictures that a run is given, the second where an operator measures it
 NONE = "-"
 
 
@@ -166,8 +168,8 @@ class Report:
         """The runs with a result, those of the same damaged picture together, the best first."""
         groups: dict[bytes, list[Run]] = {}
         for run in self.done:
-            masked = run.folder / "masked.png"
-            groups.setdefault(masked.read_bytes() if masked.exists() else b"", []).append(run)
+            shown = [path for name in DAMAGED if (path := run.folder / f"{name}.png").exists()]
+            groups.setdefault(shown[0].read_bytes() if shown else b"", []).append(run)
         for group in groups.values() if self.has_best else ():
             group.sort(key=self.quality, reverse=True)
         return list(groups.values())

@@ -16,7 +16,7 @@ from dip.errors import UserError
 from dip.image.metrics import biharmonic, psnr
 from dip.options import checked
 from dip.prior.sample import Sample
-from dip.results.holes.group_sparse import GroupSparse
+from dip.results.patches.group_sparse import GroupSparse
 from dip.training.holdout import Evidence
 
 log = logging.getLogger(__name__)

@@ -1,4 +1,4 @@
-"""Thin holes from what a picture repeats: groups of similar patches have few large singular values."""
+"""What a picture repeats: groups of similar patches have few large singular values."""
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -14,54 +14,24 @@ TINY = 1e-6  # far below a threshold's square; LAPACK finds NaN in some matrices
 
 
 @dataclass(frozen=True)
-class GroupSparse:
-    """Draws a hole anew from similar patches, round by round.
+class Groups:
+    """Groups of the patches that are most like one patch, which keep their large singular values only.
 
-    Each patch that touches the hole forms a group with the patches around it that are most like it. The group, a matrix
-    with a row for each patch, keeps its large singular values only, the patches go back to their places, where their
-    mean counts, and known pixels are put back. The threshold falls from round to round. That is group-based sparse
-    representation (GSR, arXiv:1405.3351) in a plain loop, where the paper solves it by split Bregman iteration.
+    A group is a matrix with a row for each patch. Shrunk patches go back to their places, where their mean counts.
     """
 
     patch: int  # side of a patch, in pixels
     stride: int  # from one group's first patch to the next
     radius: int  # how far away a group's patches may lie
     similar: int  # patches of a group, no more than there are places within the radius
-    rounds: int
-    relaxation: float  # how far a round goes towards what it has found; 1 is all the way
-    first_threshold: float  # of a singular value; pixel values lie between 0 and 1
-    last_threshold: float
 
-    def __call__(self, picture: Tensor, target: Tensor, mask: Tensor) -> Iterator[Tensor]:
-        """The picture (1, C, H, W) after each round; mask: (1, 1 or C, H, W), 1 = known; its target (1, C, H, W)."""
-        picture = torch.where(mask == 1, target, picture)
-        rows, columns = self.near((mask < 1).any(dim=1, keepdim=True))
-        for part in self.rounds_of(*(each[..., rows, columns] for each in (picture, target, mask))):
-            picture = picture.clone()
-            picture[..., rows, columns] = part
-            yield picture
-
-    def near(self, hole: Tensor) -> tuple[slice, slice]:
-        """The rows and columns of all patches that may be in a group."""
-        reach = self.radius + self.patch
-        lines = (hole.any(dim=other)[0, 0].nonzero() for other in (3, 2))
-        first, last = zip(*((int(each.min()), int(each.max())) for each in lines), strict=True)
-        return slice(max(first[0] - reach, 0), last[0] + reach), slice(max(first[1] - reach, 0), last[1] + reach)
-
-    def rounds_of(self, picture: Tensor, target: Tensor, mask: Tensor) -> Iterator[Tensor]:
-        """The same for a picture that is cut to what is near the hole."""
+    def shrink_all(self, picture: Tensor, like: Tensor, threshold: float) -> Tensor:
+        """Shrink the groups of a whole picture, (1, C, H, W), whose patches are compared in another of that size."""
         height, width = picture.shape[-2:]
-        picture, target, mask = (self.fitted(each) for each in (picture, target, mask))
-        known = mask == 1
-        hole = (~known).any(dim=1, keepdim=True)
-        touches = F.max_pool2d(hole.float(), self.patch, self.stride)[0, 0] == 1
-        members = self.search(picture, touches)
-        for number in range(self.rounds):
-            falling = number / max(self.rounds - 1, 1)
-            threshold = self.first_threshold * (self.last_threshold / self.first_threshold) ** falling
-            found = picture.lerp(self.shrink(picture, touches, members, threshold), self.relaxation)
-            picture = torch.where(known, target, found)
-            yield picture[..., :height, :width]
+        picture, like = self.fitted(picture), self.fitted(like)
+        grid = [(side - self.patch) // self.stride + 1 for side in picture.shape[-2:]]
+        touches = torch.ones(*grid, dtype=torch.bool, device=picture.device)
+        return self.shrink(picture, touches, self.search(like, touches), threshold)[..., :height, :width]
 
     def fitted(self, picture: Tensor) -> Tensor:
         """The picture with as many more rows and columns as its grid of patches covers."""
@@ -133,6 +103,52 @@ class GroupSparse:
         margin, rows = self.patch - 1, size[0] - self.patch + 1
         spread = F.pad(count.view(1, 1, rows, -1), (margin, margin, margin, margin))
         return F.fold(total.T[None], size, self.patch), F.avg_pool2d(spread, self.patch, 1) * self.patch**2
+
+
+@dataclass(frozen=True)
+class GroupSparse(Groups):
+    """Draws a hole anew from similar patches, round by round.
+
+    The groups of all patches that touch the hole are shrunk, and known pixels are put back. The threshold falls from
+    round to round. That is group-based sparse representation (GSR, arXiv:1405.3351) in a plain loop, where the paper
+    solves it by split Bregman iteration.
+    """
+
+    rounds: int
+    relaxation: float  # how far a round goes towards what it has found; 1 is all the way
+    first_threshold: float  # of a singular value; pixel values lie between 0 and 1
+    last_threshold: float
+
+    def __call__(self, picture: Tensor, target: Tensor, mask: Tensor) -> Iterator[Tensor]:
+        """The picture (1, C, H, W) after each round; mask: (1, 1 or C, H, W), 1 = known; its target (1, C, H, W)."""
+        picture = torch.where(mask == 1, target, picture)
+        rows, columns = self.near((mask < 1).any(dim=1, keepdim=True))
+        for part in self.rounds_of(*(each[..., rows, columns] for each in (picture, target, mask))):
+            picture = picture.clone()
+            picture[..., rows, columns] = part
+            yield picture
+
+    def near(self, hole: Tensor) -> tuple[slice, slice]:
+        """The rows and columns of all patches that may be in a group."""
+        reach = self.radius + self.patch
+        lines = (hole.any(dim=other)[0, 0].nonzero() for other in (3, 2))
+        first, last = zip(*((int(each.min()), int(each.max())) for each in lines), strict=True)
+        return slice(max(first[0] - reach, 0), last[0] + reach), slice(max(first[1] - reach, 0), last[1] + reach)
+
+    def rounds_of(self, picture: Tensor, target: Tensor, mask: Tensor) -> Iterator[Tensor]:
+        """The same for a picture that is cut to what is near the hole."""
+        height, width = picture.shape[-2:]
+        picture, target, mask = (self.fitted(each) for each in (picture, target, mask))
+        known = mask == 1
+        hole = (~known).any(dim=1, keepdim=True)
+        touches = F.max_pool2d(hole.float(), self.patch, self.stride)[0, 0] == 1
+        members = self.search(picture, touches)
+        for number in range(self.rounds):
+            falling = number / max(self.rounds - 1, 1)
+            threshold = self.first_threshold * (self.last_threshold / self.first_threshold) ** falling
+            found = picture.lerp(self.shrink(picture, touches, members, threshold), self.relaxation)
+            picture = torch.where(known, target, found)
+            yield picture[..., :height, :width]
 
 
 def eigenvectors(matrices: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,0 +1,103 @@
+"""What is measured of the picture that the network draws. A new operator is a subclass of `Operator`, or any callable.
+
+The loss compares operator(output) with the measurement, so that the output is a picture that explains it.
+"""
+
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from dip.errors import UserError
+from dip.image.metrics import biharmonic, non_local_means
+
+LARGEST = 8  # times as long as those of its measurement the sides of a picture can be
+
+
+class Operator(nn.Module):
+    """From a picture to what is measured of it: (1, C, H, W) -> (1, C, h, w)."""
+
+    exact: ClassVar[bool] = False  # measured values are the picture's own, and stay in the result
+    per_pixel: ClassVar[bool] = False  # each pixel is measured by itself: the mask is of the picture
+    result: ClassVar[str] = "restored"  # the name of the result's file
+    baseline: ClassVar[str | None] = None  # the name of `classical`
+
+    def __init__(self) -> None:
+        super().__init__()
+
+    def forward(self, picture: Tensor) -> Tensor:
+        raise NotImplementedError
+
+    def __str__(self) -> str:
+        return type(self).__name__.lower()
+
+    def classical(self, measurement: Tensor, mask: Tensor) -> Tensor | None:
+        """What a classical method makes of it, to compare with: (1, C, h, w), (1, 1 or C, h, w) -> (1, C, H, W)."""
+        return None
+
+
+class Mask(Operator):
+    """Some pixels of the picture as they are: inpainting. Which ones the mask says."""
+
+    exact, per_pixel, result, baseline = True, True, "inpainted", "biharmonic"
+
+    def forward(self, picture: Tensor) -> Tensor:
+        return picture
+
+    def classical(self, measurement: Tensor, mask: Tensor) -> Tensor:
+        return biharmonic(measurement, mask)
+
+
+class Identity(Operator):
+    """The picture with noise: denoising. The pixels of a hole are drawn too."""
+
+    per_pixel, result, baseline = True, "denoised", "non_local_means"
+
+    def forward(self, picture: Tensor) -> Tensor:
+        return picture
+
+    def classical(self, measurement: Tensor, mask: Tensor) -> Tensor:
+        filled = biharmonic(measurement, mask) if (mask == 0).any() else measurement
+        return non_local_means(filled)
+
+
+class Custom(Operator):
+    """Anybody's operator: a function, a module, or a deepinv physics, of which `A` measures without noise."""
+
+    def __init__(self, operator: Any):
+        super().__init__()
+        self.operator = operator
+        if not callable(self.measure):
+            raise UserError(f"operator: {type(operator).__name__} cannot be called with a picture, and has no method A")
+
+    @property
+    def measure(self) -> Callable[[Tensor], Tensor]:
+        return getattr(self.operator, "A", self.operator)
+
+    def forward(self, picture: Tensor) -> Tensor:
+        return self.measure(picture)
+
+
+def picture_shape(operator: Operator, measurement: Tensor) -> tuple[int, int, int, int]:
+    """The shape of the smallest picture whose measurement has the shape of this one, (1, C, h, w).
+
+    Raises UserError where there is none.
+    """
+    channels, height, width = measurement.shape[1:]
+    said = ""
+    for scale in range(1, LARGEST + 1):
+        shape = (1, channels, scale * height, scale * width)
+        try:
+            with torch.no_grad():
+                found = tuple(operator(torch.zeros(shape)).shape)
+        except (RuntimeError, ValueError, TypeError, AttributeError, IndexError) as error:
+            said = said or f"it refuses {shape}: {' '.join(str(error).split())}"
+        else:
+            if found == tuple(measurement.shape):
+                return shape
+            said = said or f"it makes {found} of {shape}"
+    raise UserError(
+        f"operator: no picture with sides 1 to {LARGEST} times as long has a measurement of "
+        f"{tuple(measurement.shape)}; {said}"
+    )
