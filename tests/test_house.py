@@ -34,6 +34,7 @@ HANDED_OVER = {
     "penalty": {"output", "target", "mask"},
     "texture": {"target", "mask"},
     "optimizer": {"parameters"},
+    "operator": {"target"},
     "average": {"model", "input", "target", "max_steps"},
     "callbacks": {"writer", "keep_raw", "seconds_before", "coverage", "configuration", "swept"},
     "data.mask": {"height", "width"},

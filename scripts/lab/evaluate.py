@@ -5,7 +5,9 @@
     python scripts/lab/evaluate.py outputs/evaluate/set11 --suites pixels50 --pictures DIR experiment=paper_pixels
 
 In pixels20 to pixels90 that percentage of the pixels is missing; pixels50 is grey. In text, words lie over each
-picture. In holes, each picture has one region of some size and shape. A second call runs what is missing in the folder.
+picture. In holes, each picture has one region of some size and shape. In denoise15 to denoise50 each has noise of that
+standard deviation, in shot_noise that of 100 photons and of reading them; in enlarge4 each is reduced to a quarter. A
+second call runs what is missing in the folder.
 """
 
 import argparse
@@ -88,7 +90,7 @@ class Oracle(Callback):
         due = [name for name, rule in self.rules.items() if step % rule.every_steps == 0]
         if due or step == trainer.max_steps:
             assert batch.truth is not None
-            self.curve.append((step, round(psnr(picture, batch.truth, ~batch.mask.bool()), 3)))
+            self.curve.append((step, round(psnr(picture, batch.truth, batch.judged[1]), 3)))
         for name in due:
             score = self.rules[name].score(picture, batch)
             if score is not None:
@@ -210,7 +212,9 @@ def cases(arguments: argparse.Namespace) -> Iterator[Case]:
         (folder / suite).mkdir(parents=True, exist_ok=True)
         for name, overrides in SUITES[suite](pictures, masks_of(arguments.pictures), folder / suite):
             for seed in arguments.seeds:
-                yield Case(suite, name, seed, [*QUIET, *arguments.overrides, *overrides, f"seed={seed}"])
+                given = [*arguments.overrides, *overrides, f"seed={seed}"]
+                recipes = [override for override in given if override.startswith("experiment=")]
+                yield Case(suite, name, seed, [*QUIET, *(each for each in given if each not in recipes[1:])])
 
 
 def text(pictures: dict[str, Tensor], own: dict[str, Tensor], folder: Path) -> Iterator[tuple[str, list[str]]]:
@@ -229,6 +233,21 @@ def holes(pictures: dict[str, Tensor], own: dict[str, Tensor], folder: Path) -> 
 
 
 Suite = Callable[[dict[str, Tensor], dict[str, Tensor], Path], Iterator[tuple[str, list[str]]]]
+
+
+def measured(
+    options: list[str], pictures: dict[str, Tensor], own: dict[str, Tensor], folder: Path
+) -> Iterator[tuple[str, list[str]]]:
+    """Each picture with the options that measure it; a recipe among them counts where none is given."""
+    for name, picture in pictures.items():
+        tensors.to_pil(picture).save(folder / f"{name}.png")
+        yield name, [*options, f"data.image='{folder / name}.png'"]
+
+
+def noisy(*options: str) -> Suite:
+    return partial(measured, ["experiment=denoise", "data=noisy", *options])
+
+
 SUITES: dict[str, Suite] = {
     "pixels20": lambda pictures, own, folder: pixels(0.2, False, pictures, folder),
     "pixels50": lambda pictures, own, folder: pixels(0.5, True, pictures, folder),
@@ -237,6 +256,11 @@ SUITES: dict[str, Suite] = {
     "pixels90": lambda pictures, own, folder: pixels(0.9, False, pictures, folder),
     "text": text,
     "holes": holes,
+    "denoise15": noisy("data.sigma=15"),
+    "denoise25": noisy("data.sigma=25"),
+    "denoise50": noisy("data.sigma=50"),
+    "shot_noise": noisy("data.sigma=5", "data.photons=100"),
+    "enlarge4": partial(measured, ["experiment=super_resolution", "data=reduced", "data.factor=4"]),
 }
 DEFAULT = ["pixels50", "pixels80", "pixels90", "text", "holes"]
 
@@ -280,12 +304,14 @@ def evaluated(case: Case, folder: Path) -> dict[str, Any]:
         observe(experiment, watched[within][0])
 
     photo, metrics = repair_whole(compose(case.overrides), folder, watch)
-    assert photo.full.truth is not None
+    _, mask, truth = photo.full
+    assert truth is not None
     each = list(watched.values())
     return {
         **{"suite": case.suite, "picture": case.picture, "seed": case.seed, "overrides": case.overrides},
-        **{"metrics": metrics, "truth": {"texture_distance": texture_distance(photo.full.truth, photo.full.mask)}},
-        "rank_correlation": uncertainty(folder, Sample(*photo.work)),
+        "metrics": metrics,
+        "truth": {"texture_distance": texture_distance(truth, mask) if photo.has_hole else None},
+        "rank_correlation": uncertainty(folder, Sample(*photo.work)) if photo.has_hole else None,
         "hole_kind": each[0][1].cfg.hole_kind,
         "runs": [
             {"stop": stop(own), **oracle.seen()}
@@ -316,7 +342,12 @@ def repair_whole(
 
 def stop(metrics: dict[str, Any]) -> float:
     """The PSNR of the state that the rule has chosen, in dB, before anything is done to its hole."""
-    return metrics.get("before_refine", metrics.get("before_texture", metrics))["psnr_hole"]
+    return judged(metrics.get("before_refine", metrics.get("before_texture", metrics)), "psnr")
+
+
+def judged(measures: dict[str, Any], key: str) -> float:
+    """A measure of the hole; of a picture without one, of all of it."""
+    return round(measures[f"{key}_hole"] if f"{key}_hole" in measures else measures[f"{key}_all"], 4)
 
 
 def observe(experiment: Experiment, observer: Callback) -> None:
@@ -331,18 +362,20 @@ def row(case: Case, folder: Path) -> dict[str, Any]:
     oracles = [max(run["curve"], key=lambda point: point[1]) for run in runs]
     return {
         **{"suite": case.suite, "picture": case.picture, "seed": case.seed},
-        **{key: round(metrics[key], 4) for key in ("psnr_hole", "ssim_hole", "psnr_all", "psnr_composite")},
+        **{f"{key}_hole": judged(metrics, key) for key in ("psnr", "ssim")},
+        **{key: metrics.get(key) and round(metrics[key], 4) for key in ("psnr_all", "psnr_composite")},
         "before_texture": round(stop(metrics), 4),
         "oracle": round(statistics.fmean(quality for _, quality in oracles), 4),
         "oracle_step": statistics.fmean(step for step, _ in oracles),
         "last": round(statistics.fmean(run["curve"][-1][1] for run in runs), 4),
         "gap": round(statistics.fmean(best - run["stop"] for (_, best), run in zip(oracles, runs, strict=True)), 4),
         **{"steps": metrics["steps"], "stopped_by": metrics["stopped_by"], "seconds": metrics["seconds"]},
-        "texture_distance": metrics["texture_distance"],
+        "texture_distance": metrics.get("texture_distance"),
         "rank_correlation": found.get("rank_correlation"),  # which earlier versions did not write
         "coverage": metrics.get("interval", {}).get("coverage_hole"),
-        **{f"biharmonic_{key}": round(baseline[key], 4) for key in ("psnr_hole", "ssim_hole", "psnr_composite")},
-        "biharmonic_texture_distance": baseline["texture_distance"],
+        **{f"biharmonic_{key}_hole": judged(baseline, key) for key in ("psnr", "ssim")},
+        "biharmonic_psnr_composite": baseline.get("psnr_composite"),
+        "biharmonic_texture_distance": baseline.get("texture_distance"),
         "truth_texture_distance": found["truth"]["texture_distance"],
     }
 
@@ -372,7 +405,8 @@ def markdown(rows: list[dict[str, Any]], command: str) -> str:
         "Gap: from the state that the rule chose, before texture, to the best step of the same curve (the oracle).",
         "Texture: distance of the hole's texture from that around it (0 the same, 1 flat). Uncertainty: its rank",
         "correlation with the error, over the hole's pixels. Coverage: the share of the hole's values within the",
-        "interval that is to hold 90 % of them.",
+        "interval that is to hold 90 % of them. Of denoise and shot_noise the hole is the whole picture and biharmonic",
+        "non-local means, of enlarge Lanczos interpolation.",
         "",
         "| suite | picture | " + " | ".join(heading for heading, _, _ in COLUMNS) + " |",
         "|" + (2 + len(COLUMNS)) * "---|",

@@ -66,6 +66,10 @@ OPTIONS = {
     "input=meshgrid": INPUT,
     "input=fourier": INPUT | {"features": "3", "scale": "2"},
     "input=picture": INPUT | {"noise_channels": "2", "scale": "0.5"},
+    "operator=mask": {},
+    "operator=identity": {},
+    "operator=downsample": {"factor": "2", "kernel": "box"},
+    "operator=blur": {"sd": "3", "kernel": "kernel.npy"},
     "loss=masked_mse": {},
     "loss=masked_l1": {},
     "loss=masked_huber": {"delta": "0.05"},
@@ -114,6 +118,7 @@ OPTIONS = {
 }
 # What a choice, or one option of it, needs to be seen.
 BESIDE = {
+    "operator=downsample": ["data.truth=null", "fill=none", "texture=none", "penalty=none"],
     "scheduler=step": ["scheduler.step_size=2"],
     "optimizer=lbfgs": ["optimizer.max_iter=4"],
     "penalty=colour_range": ["hole_kind=large", "penalty.blur_sd=1"],
@@ -148,7 +153,7 @@ def losses(config, tmp_path):
         guide = None if job.guide is None else find_colours(job, job.guide, folder, build)
         prior, data, trainer, callbacks, _, writer, _ = build(job.cfg, job.photo, folder, guide)
         if truth is not None:
-            target, mask, _, held_out = data.sample
+            target, mask, _, held_out, _ = data.sample
             data = SingleSample(target, mask, truth, held_out)
         recorder = Losses()
         noise = [callback for callback in callbacks if isinstance(callback, WeightJitter | Langevin)]
@@ -177,7 +182,9 @@ def full_key(choice, key):
     ("choice", "key", "value"),
     [(choice, key, value) for choice, keys in OPTIONS.items() for key, value in keys.items()],
 )
-def test_every_option_changes_the_loss_curve_or_the_result(losses, bases, choice, key, value):
+def test_every_option_changes_the_loss_curve_or_the_result(losses, bases, choice, key, value, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    np.save("kernel.npy", np.eye(3))
     beside = BESIDE.get(choice, []) + BESIDE.get(f"{choice} {key}", [])
     base = (*([choice] if "=" in choice else []), *beside, "trainer.max_steps=4")
     if base not in bases:
@@ -218,6 +225,7 @@ VISIBLE = ("data.", "output.", "callbacks.", "stopping.", "by_hole.", "refine")
 STEP = (
     "model",
     "input",
+    "operator",
     "loss",
     "penalty",
     "fill",
@@ -226,7 +234,7 @@ STEP = (
     "scheduler",
     "average",
 )  # the groups that make a training step
-FREE = {"model=any", "optimizer=any", "model=unet_linear"}  # without keys of their own
+FREE = {"model=any", "operator=any", "optimizer=any", "model=unet_linear"}  # without keys of their own
 FILES = {f"{group}={path.stem}" for group in STEP for path in (CONFIGS / group).glob("*.yaml")} - FREE
 
 
@@ -322,8 +330,9 @@ def test_every_recipe_runs_as_it_is(photograph, mask, run, tmp_path, recipe, siz
     runs = list(metrics["members"].values()) if cfg.members > 1 else [metrics]
     assert [own["steps"] for own in runs] == cfg.members * [2]
     assert np.isfinite([own["loss"] for own in runs]).all()
-    with Image.open(tmp_path / "run" / "inpainted.png") as inpainted:
-        assert (inpainted.size, inpainted.mode) == (size, mode)
+    times = cfg.operator.factor if "factor" in cfg.operator else 1
+    with Image.open(RunFolder(tmp_path / "run").result) as result:
+        assert (result.size, result.mode) == ((times * size[0], times * size[1]), mode)
 
 
 @pytest.mark.parametrize("recipe", ["quick", "quality", "published"])

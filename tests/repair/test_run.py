@@ -48,7 +48,7 @@ def test_results_are_complete_and_true(config, run, photograph, tmp_path):
     assert metrics == returned
     measures = {"psnr_hole", "ssim_hole", "psnr_all", "psnr_composite"}
     assert set(metrics) == {*OF_EVERY_RUN, *SCORED, "baseline"} | measures
-    assert set(metrics["baseline"]) == {*measures, "texture_distance"}
+    assert set(metrics["baseline"]) == {*measures, "texture_distance", "method"}
     assert (metrics["steps"], metrics["stopped_by"]) == (3, "max_steps")
 
     before, after, raw = (

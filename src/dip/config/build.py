@@ -62,8 +62,6 @@ def build(
     check_machine(cfg)
     cfg = measure_hole(cfg, photo).copy()
     cfg.trainer.precision = choose_precision(cfg.trainer.precision, cfg.trainer.accelerator)
-    if not photo.has_hole:
-        cfg.callbacks.supervision = None
     if cfg.threads is not None:
         torch.set_num_threads(cfg.threads)
     quiet()
@@ -72,6 +70,8 @@ def build(
     operator = build_operator(cfg, photo.work.target)
     held_out = None if stopping is None else stopping.hold_out(photo.work.mask, single=not operator.exact)
     data = SingleSample(*photo.work, held_out, operator)
+    if not (photo.has_hole and operator.per_pixel):  # there is nothing to cover
+        cfg.callbacks.supervision = None
     prior = build_prior(cfg, data.sample, guide)
     writer = build_writer(cfg, photo, folder)
     if not folder.resumes:  # else it is checked once it is known whether there is more to do

@@ -41,10 +41,7 @@ def read_photo(
     max_megapixels: Annotated[float, Gt(0), "null is no limit"] | None,  # of a file
     example: Callable[[], Photo],
 ) -> Photo:
-    """Read a picture file and its mask file; without a mask its transparent pixels, without a picture the example.
-
-    A picture that is wholly known has no hole.
-    """
+    """Read a picture file and its mask file; without a mask its transparent pixels, without a picture the example."""
     check_mask_options(mask, hole, resize_mask, turn_mask)
     if image is not None:
         opened = partial(open_picture, max_megapixels=max_megapixels, channel_axis=channel_axis)
@@ -210,7 +207,7 @@ def random_pixels(image: str, mask: Callable[[int, int], Tensor]) -> Photo:
 
 def noisy(
     image: str,
-    sigma: Annotated[float, Ge(0), "0 adds none; of white at 255"],
+    sigma: Annotated[float, Ge(0), "of white at 255"],
     photons: Annotated[float, Gt(0), "null adds no shot noise"] | None,  # of white
     seed: Annotated[int, Ge(0)],
 ) -> Photo:
@@ -253,4 +250,7 @@ def example(photograph: str, width: int, height: int, mask: Callable[[int, int],
 
 def damage(truth: Picture, mask: Callable[[int, int], Tensor]) -> Photo:
     """The picture with the hole of mask(H, W) in it."""
-    return Photo(truth, mask(truth.height, truth.width), truth)
+    photo = Photo(truth, mask(truth.height, truth.width), truth)
+    if not photo.has_hole:
+        raise UserError("data.mask has no hole; give one that shows where it is")
+    return photo

@@ -13,6 +13,7 @@ from dip.config.build import build_operator, measure_hole
 from dip.config.compose import needs_hole_kind
 from dip.config.parts import instantiate_group
 from dip.errors import UserError
+from dip.image.files.arrays import ArrayPicture
 from dip.image.holes import Box, owned, split_by_depth
 from dip.image.masks import known_in_all
 from dip.image.photo import SMALLEST, Photo
@@ -71,12 +72,16 @@ def check_photo(cfg: DictConfig, photo: Photo, operator: Operator) -> None:
         image, mask = (OmegaConf.select(cfg, f"data.{key}") for key in ("image", "mask"))
         if mask is not None:
             raise UserError(f"data.mask={mask} has no hole; give one that shows where it is")
+        if isinstance(photo.picture, ArrayPicture):
+            raise UserError(f"data.image={image} has no missing value; give data.mask=PATH, data.missing=VALUE, or NaN")
         raise UserError(
-            f"data.image={image} has no mask, and nothing of it is transparent or NaN; give data.mask=PATH, white = "
-            "known, black = hole; or experiment=denoise, or another operator"
+            f"data.image={image} has no mask; give data.mask=PATH, white = known, black = hole, or a picture whose "
+            "hole is transparent; what has no hole may want experiment=denoise or experiment=super_resolution"
         )
     if operator.exact:
         return
+    if OmegaConf.select(cfg, "data.image") is None:
+        raise UserError("the example has a hole; give data.image=PATH for this operator, or data=noisy data.image=PATH")
     whole = replace(photo, regions=())
     if whole.is_reduced:
         raise UserError(
