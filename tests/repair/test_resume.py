@@ -417,7 +417,7 @@ def test_without_room_for_the_results_one_line_says_so_and_the_checkpoint_stays(
     folder = killed(4, 7, "callbacks.images=null", "callbacks.animation=null")
     before = (folder / LAST).read_bytes()
     said = rf"{folder}/\w+.png: File too large; resume={folder} continues from the last checkpoint"
-    with file_size_limit(8000), pytest.raises(UserError, match=said):
+    with file_size_limit(7400), pytest.raises(UserError, match=said):
         resume(folder)
     assert (folder / LAST).read_bytes() == before
     resume(folder)

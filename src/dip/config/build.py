@@ -135,8 +135,10 @@ def build_prior(cfg: DictConfig, sample: Sample, guide: Guide | None) -> DeepIma
 def build_writer(cfg: DictConfig, photo: Photo, folder: RunFolder) -> ResultWriter:
     target, mask, _ = photo.work
     texture = instantiate_group(cfg, "texture", target=target, mask=known_in_all(mask))
-    operator = build_operator(cfg, target)
-    return ResultWriter(photo, folder, OutputFile(**cfg.output), instantiate_group(cfg, "refine"), texture, operator)
+    operator, refine = build_operator(cfg, target), instantiate_group(cfg, "refine")
+    if refine is not None:
+        refine.check(operator)
+    return ResultWriter(photo, folder, OutputFile(**cfg.output), refine, texture, operator)
 
 
 def build_callbacks(cfg: DictConfig, stopping: pl.Callback | None, **ready: Any) -> list[pl.Callback]:

@@ -2,6 +2,7 @@
 
 from typing import Annotated, Literal
 
+import torch
 from annotated_types import Ge, Le
 from torch import Tensor, nn
 
@@ -17,12 +18,11 @@ Kernel = Literal["lanczos", "bicubic", "hamming", "bilinear", "box"]
 class Downsample(Operator):
     """Reduce a picture with an antialiased filter: (1, C, factor h, factor w) -> (1, C, h, w).
 
-    >>> import torch
     >>> Downsample(torch.rand(1, 3, 8, 10), factor=4, kernel="box")(torch.ones(1, 3, 32, 40)).mean().item()
     1.0
     """
 
-    result, baseline = "enlarged", "lanczos"
+    result, baseline, puts_back = "enlarged", "lanczos", True
 
     def __init__(self, target: Tensor, factor: Factor, kernel: Kernel):
         super().__init__()
@@ -34,6 +34,10 @@ class Downsample(Operator):
 
     def forward(self, picture: Tensor) -> Tensor:
         return self.rows @ picture.to(self.rows.dtype) @ self.columns.T
+
+    def put_back(self, picture: Tensor, measurement: Tensor) -> Tensor:
+        missing = measurement - self(picture)
+        return picture + torch.linalg.pinv(self.rows) @ missing @ torch.linalg.pinv(self.columns).T
 
     def classical(self, measurement: Tensor, mask: Tensor) -> Tensor:
         height, width = measurement.shape[-2:]

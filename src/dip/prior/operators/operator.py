@@ -22,6 +22,7 @@ class Operator(nn.Module):
     per_pixel: ClassVar[bool] = False  # each pixel is measured by itself: the mask is of the picture
     result: ClassVar[str] = "restored"  # the name of the result's file
     baseline: ClassVar[str | None] = None  # the name of `classical`
+    puts_back: ClassVar[bool] = False  # whether it has `put_back`
 
     def __init__(self) -> None:
         super().__init__()
@@ -35,6 +36,10 @@ class Operator(nn.Module):
     def classical(self, measurement: Tensor, mask: Tensor) -> Tensor | None:
         """What a classical method makes of it, to compare with: (1, C, h, w), (1, 1 or C, h, w) -> (1, C, H, W)."""
         return None
+
+    def put_back(self, picture: Tensor, measurement: Tensor) -> Tensor:
+        """The picture that is nearest to this one, (1, C, H, W), of those with just this measurement, (1, C, h, w)."""
+        raise NotImplementedError
 
 
 class Mask(Operator):

@@ -12,6 +12,7 @@ from torch import Tensor
 from dip.errors import UserError
 from dip.image.metrics import noise_sd, non_local_means, psnr
 from dip.options import checked
+from dip.prior.operators.operator import Operator
 from dip.prior.sample import Sample
 from dip.results.patches.group_sparse import Groups
 from dip.results.patches.refinement import NETWORK, blend, weigh
@@ -48,6 +49,11 @@ class Denoising:
                 f"refine.similar={self.similar}, but within refine.radius={self.radius} there are {places} places"
             )
         self.groups = Groups(self.patch, self.stride, self.radius, self.similar)
+
+    def check(self, operator: Operator) -> None:
+        """Raise UserError for an operator that does not measure each pixel with noise."""
+        if operator.exact or not operator.per_pixel:
+            raise UserError(f"refine=denoise is for operator=identity, and this is {operator}; set refine=none")
 
     def __call__(
         self, output: Tensor, sample: Sample, evidence: Evidence | None

@@ -1,6 +1,6 @@
 """What a picture repeats: groups of similar patches have few large singular values."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
@@ -121,9 +121,10 @@ class GroupSparse(Groups):
 
     def __call__(self, picture: Tensor, target: Tensor, mask: Tensor) -> Iterator[Tensor]:
         """The picture (1, C, H, W) after each round; mask: (1, 1 or C, H, W), 1 = known; its target (1, C, H, W)."""
-        picture = torch.where(mask == 1, target, picture)
-        rows, columns = self.near((mask < 1).any(dim=1, keepdim=True))
-        for part in self.rounds_of(*(each[..., rows, columns] for each in (picture, target, mask))):
+        picture, hole = torch.where(mask == 1, target, picture), (mask < 1).any(dim=1, keepdim=True)
+        rows, columns = self.near(hole)
+        near, known, values = (each[..., rows, columns] for each in (picture, mask == 1, target))
+        for part in self.rounds_of(near, hole[..., rows, columns], lambda drawn: torch.where(known, values, drawn)):
             picture = picture.clone()
             picture[..., rows, columns] = part
             yield picture
@@ -135,20 +136,22 @@ class GroupSparse(Groups):
         first, last = zip(*((int(each.min()), int(each.max())) for each in lines), strict=True)
         return slice(max(first[0] - reach, 0), last[0] + reach), slice(max(first[1] - reach, 0), last[1] + reach)
 
-    def rounds_of(self, picture: Tensor, target: Tensor, mask: Tensor) -> Iterator[Tensor]:
-        """The same for a picture that is cut to what is near the hole."""
+    def rounds_of(self, picture: Tensor, hole: Tensor, put_back: Callable[[Tensor], Tensor]) -> Iterator[Tensor]:
+        """The picture (1, C, H, W) after each round, in which `put_back` has put back what is known of it.
+
+        hole: (1, 1, H, W), boolean; only groups whose first patch touches it are shrunk.
+        """
         height, width = picture.shape[-2:]
-        picture, target, mask = (self.fitted(each) for each in (picture, target, mask))
-        known = mask == 1
-        hole = (~known).any(dim=1, keepdim=True)
-        touches = F.max_pool2d(hole.float(), self.patch, self.stride)[0, 0] == 1
-        members = self.search(picture, touches)
+        padded = self.fitted(picture)
+        touches = F.max_pool2d(self.fitted(hole.float()), self.patch, self.stride)[0, 0] == 1
+        members = self.search(padded, touches)
         for number in range(self.rounds):
             falling = number / max(self.rounds - 1, 1)
             threshold = self.first_threshold * (self.last_threshold / self.first_threshold) ** falling
-            found = picture.lerp(self.shrink(picture, touches, members, threshold), self.relaxation)
-            picture = torch.where(known, target, found)
-            yield picture[..., :height, :width]
+            found = padded.lerp(self.shrink(padded, touches, members, threshold), self.relaxation)
+            picture = put_back(found[..., :height, :width])
+            padded = self.fitted(picture)
+            yield picture
 
 
 def eigenvectors(matrices: Tensor) -> tuple[Tensor, Tensor]:

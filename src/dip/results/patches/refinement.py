@@ -1,9 +1,10 @@
-"""Thin holes of a result: a mixture of what several methods draw, weighed by the pixels that the run held out."""
+"""Thin holes of a result, or an enlarged one: what several methods draw, weighed by the pixels that were held out."""
 
 import logging
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from torch import Tensor
 from dip.errors import UserError
 from dip.image.metrics import biharmonic, psnr
 from dip.options import checked
+from dip.prior.operators.operator import Operator
 from dip.prior.sample import Sample
 from dip.results.patches.group_sparse import GroupSparse
 from dip.training.holdout import Evidence
@@ -27,11 +29,11 @@ LEAST = 0.01  # weight of a method
 @checked
 @dataclass(eq=False, repr=False)
 class Refinement:
-    """Draws thin holes of an output anew.
+    """Draws thin holes of an output anew, or all of an enlarged picture.
 
     The methods are the output itself, biharmonic inpainting, and `GroupSparse` from the output on with patches of each
-    size. The hole gets their mixture of the least squared error on the held-out pixels; without these it gets the mean
-    over the sizes.
+    size. The hole gets their mixture of the least squared error on the held-out pixels; without these, and of an
+    enlarged picture, it gets the mean over the sizes.
     """
 
     patches: Annotated[Sequence[Annotated[int, Ge(2)]], MinLen(1), "refine=none leaves the hole as it is"]  # sides
@@ -61,11 +63,20 @@ class Refinement:
         thresholds = side * self.first_threshold, side * self.last_threshold
         return GroupSparse(side, self.stride, self.radius, similar, self.rounds, self.relaxation, *thresholds)
 
+    def check(self, operator: Operator) -> None:
+        """Raise UserError for an operator whose measurement cannot be put back into a picture."""
+        if not (operator.exact or operator.puts_back):
+            raise UserError(
+                f"refine.rounds={self.rounds}, but operator={operator} has nothing to put back; set refine=none"
+            )
+
     def __call__(
         self, output: Tensor, sample: Sample, evidence: Evidence | None
     ) -> tuple[Tensor, Evidence | None, dict[str, Any]]:
         """The output with another hole, (1, C, H, W), the evidence of it, and what metrics.json holds of it."""
         weights, found = dict.fromkeys(self.steps, 1 / len(self.steps)), {}
+        if not sample.operator.exact:
+            return self.enlarge(output, sample), evidence, {"weights": weights}
         if evidence is not None:
             target, mask = sample.target * ~evidence.held_out, sample.mask * ~evidence.held_out
             drawn = dict(self.draw([NETWORK, *self.steps, SMOOTH], evidence.picture, target, mask))
@@ -78,6 +89,13 @@ class Refinement:
         shares = ", ".join(f"{100 * weight:.0f} % {words(name)}" for name, weight in weights.items())
         log.info("The hole is drawn by %s.", shares)
         return torch.where(sample.mask < 1, blend(weights, drawn), output), evidence, {"weights": weights, **found}
+
+    def enlarge(self, output: Tensor, sample: Sample) -> Tensor:
+        """The output drawn anew everywhere, with just the sample's measurement: (1, C, H, W)."""
+        put_back = partial(sample.operator.put_back, measurement=sample.target)
+        everywhere = torch.ones_like(output[:, :1], dtype=torch.bool)
+        each = [step.rounds_of(put_back(output), everywhere, put_back) for step in self.steps.values()]
+        return torch.stack([deque(rounds, maxlen=1).pop() for rounds in each]).mean(dim=0)
 
     def draw(self, methods: Iterable[str], picture: Tensor, target: Tensor, mask: Tensor) -> Iterator[tuple[str, Any]]:
         """The picture (1, C, H, W) of each method, by its name."""
