@@ -414,10 +414,10 @@ def test_without_room_for_a_checkpoint_the_run_continues_and_the_last_one_stays(
 def test_without_room_for_the_results_one_line_says_so_and_the_checkpoint_stays(
     killed, resume, config, file_size_limit
 ):
-    folder = killed(4, 7, "callbacks.images=null", "callbacks.animation=null")
+    folder = killed(4, 7, *(f"callbacks.{name}=null" for name in ("images", "animation", "overview")))
     before = (folder / LAST).read_bytes()
     said = rf"{folder}/\w+.png: File too large; resume={folder} continues from the last checkpoint"
-    with file_size_limit(7400), pytest.raises(UserError, match=said):
+    with file_size_limit(7000), pytest.raises(UserError, match=said):
         resume(folder)
     assert (folder / LAST).read_bytes() == before
     resume(folder)
