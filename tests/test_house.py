@@ -37,6 +37,7 @@ HANDED_OVER = {
     "operator": {"target"},
     "average": {"model", "input", "target", "max_steps"},
     "callbacks": {"writer", "keep_raw", "seconds_before", "coverage", "configuration", "swept"},
+    "data": {"is_hole_transparent"},
     "data.mask": {"height", "width"},
     "data.example.mask": {"height", "width"},
 }

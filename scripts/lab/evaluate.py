@@ -214,7 +214,8 @@ def cases(arguments: argparse.Namespace) -> Iterator[Case]:
             for seed in arguments.seeds:
                 given = [*arguments.overrides, *overrides, f"seed={seed}"]
                 recipes = [override for override in given if override.startswith("experiment=")]
-                yield Case(suite, name, seed, [*QUIET, *(each for each in given if each not in recipes[1:])])
+                rest = [override for override in given if override not in recipes]
+                yield Case(suite, name, seed, [*QUIET, *recipes[:1], *rest])
 
 
 def text(pictures: dict[str, Tensor], own: dict[str, Tensor], folder: Path) -> Iterator[tuple[str, list[str]]]:

@@ -8,5 +8,10 @@ from .prior.nets.deep_decoder import DeepDecoder as DeepDecoder
 from .prior.nets.resnet import ResNet as ResNet
 from .prior.nets.skip import Skip as Skip
 from .prior.nets.unet import UNet as UNet
+from .prior.operators.blur import Blur as Blur
+from .prior.operators.downsample import Downsample as Downsample
+from .prior.operators.operator import Identity as Identity
+from .prior.operators.operator import Mask as Mask
+from .prior.operators.operator import Operator as Operator
 from .repair.inpaint import Repaired as Repaired
 from .repair.inpaint import inpaint as inpaint

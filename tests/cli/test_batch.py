@@ -153,3 +153,13 @@ def test_a_picture_without_a_mask_is_spoken_of_first_and_the_others_are_repaired
     assert said[0] == f"picture 1 of 2: {tmp_path}/in/z.png"
     assert f"m: none fits {tmp_path}/in/z.png; the nearest is {tmp_path}/m/y.png; name it z_mask.* or z.*" in said[1]
     assert (tmp_path / "run" / "a.png" / "inpainted.png").exists()
+
+
+def test_a_folder_of_noisy_pictures_needs_no_masks(config, tmp_path, photograph):
+    (tmp_path / "in").mkdir()
+    for name in ("a.png", "b.png"):
+        shutil.copy(photograph, tmp_path / "in" / name)
+    keys = ["experiment=denoise", f"data.image={tmp_path}/in", "data.mask=null", "data.truth=null"]
+    repair_all(config(*keys, f"output.path={tmp_path}/out"), RunFolder(tmp_path / "run"))
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.png", "b.png"]
+    assert all((tmp_path / "run" / name / "restored.png").exists() for name in ("a.png", "b.png"))

@@ -115,7 +115,24 @@ def test_noise_is_found_and_taken_away(channels):
     y, x = torch.meshgrid(torch.linspace(0, 3, 96), torch.linspace(0, 4, 96), indexing="ij")
     clean = (0.5 + 0.3 * torch.sin(x) * torch.cos(y)).expand(1, channels, -1, -1)
     noisy = clean + 0.1 * torch.randn(clean.shape, generator=torch.Generator().manual_seed(0))
-    assert noise_sd(noisy) == pytest.approx(0.1, rel=0.05)
+    assert noise_sd(noisy, torch.ones(1, 1, 96, 96)) == pytest.approx(0.1, rel=0.05)
     everywhere = torch.ones(1, 1, 96, 96, dtype=torch.bool)
-    assert psnr(non_local_means(noisy), clean, everywhere) > psnr(noisy, clean, everywhere) + 8
-    assert torch.equal(non_local_means(torch.full((1, channels, 32, 32), 0.5)), torch.full((1, channels, 32, 32), 0.5))
+    assert psnr(non_local_means(noisy, 0.1), clean, everywhere) > psnr(noisy, clean, everywhere) + 8
+    flat = torch.full((1, channels, 32, 32), 0.5)
+    assert torch.equal(non_local_means(flat, noise_sd(flat, torch.ones(1, 1, 32, 32))), flat)
+
+
+def test_noise_is_measured_where_pixels_are_known():
+    noisy = 0.5 + 0.1 * torch.randn(1, 3, 96, 96, generator=torch.Generator().manual_seed(0))
+    mask = (torch.rand(1, 1, 96, 96, generator=torch.Generator().manual_seed(1)) < 0.5).float()
+    assert noise_sd(noisy * mask, mask) == pytest.approx(0.1, rel=0.1)
+    assert noise_sd(noisy, torch.zeros(1, 1, 96, 96)) == 0
+
+
+def test_what_is_put_back_is_the_measurement_and_changes_the_picture_least():
+    operator = Downsample(torch.empty(1, 3, 8, 12), 4, "lanczos")
+    wanted, start = operator(PICTURE), PICTURE.roll(3, dims=3)
+    found = operator.put_back(start, wanted)
+    assert torch.allclose(operator(found), wanted, atol=1e-5)
+    assert (found - start).norm() <= (PICTURE - start).norm()  # that has the measurement too
+    assert torch.allclose(operator.put_back(found, wanted), found, atol=1e-5)

@@ -188,7 +188,7 @@ def tensorboard(sweep) -> Iterator[str]:
     ("tab", "shown"),
     [
         ("scalars", "psnr_hole"),
-        ("custom_scalars", "Hole against known pixels"),
+        ("custom_scalars", "PSNR and loss"),
         ("hparams", "model.decoder_kernel"),
         ("text", "decoder_kernel: 3"),
     ],

@@ -213,3 +213,15 @@ def test_the_script_refuses_in_one_line(tmp_path, folder, said):
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     assert result.returncode == 2
     assert said in result.stderr.splitlines()[-1]
+
+
+def test_a_denoised_picture_is_shown_beside_its_measurement_and_judged_over_all_pixels(leave, tmp_path):
+    for number, score in enumerate((25.0, 26.0)):
+        folder = leave(f"{number}", {"model.depth": number + 2}, psnr_all=score, baseline={"psnr_all": 24.0})
+        for old, new in (("masked", "measured"), ("composite", "output"), ("biharmonic", "non_local_means")):
+            (folder / f"{old}.png").rename(folder / f"{new}.png")
+    write_report(tmp_path / "sweep")
+    page = (tmp_path / "sweep" / "report.html").read_text()
+    assert all(label in page for label in ("measured", "non-local means (baseline): 24.00 dB", "depth=3: 26.00 dB"))
+    write_report(tmp_path / "sweep" / "1")
+    assert "Before and after" in (tmp_path / "sweep" / "1" / "report.html").read_text()

@@ -61,8 +61,9 @@ def capturing(monkeypatch):
         ["stopping.every_steps=1", "stopping.patience_steps=4", "stopping.refit_share=0.3"],
         ["optimizer=lbfgs", "optimizer.max_iter=3"],
         ["+trainer.gradient_clip_val=0.1"],
+        ["experiment=super_resolution", "data.mask=null", "data.truth=null"],
     ],
-    ids=["default", "held_out", "lbfgs", "clipped"],
+    ids=["default", "held_out", "lbfgs", "clipped", "downsample"],
 )
 def test_training_goes_through_the_captured_step(config, tmp_path, capturing, overrides):
     plain = metrics_of(config("callbacks.graph=null", "trainer.max_steps=10", *overrides), tmp_path / "plain")

@@ -28,7 +28,17 @@ log = logging.getLogger(__name__)
 NAMED = "hydra.job.config.override_dirname.exclude_keys"  # what a job's folder is not named by
 NOT_REMEMBERED = {NAMED, "hydra.sweep.dir", "hydra.mode"}
 # The keys of files and folders, whose values are taken as they are typed.
-FILES = {"data.image", "data.mask", "data.truth", "output.path", "resume", "name", "hydra.run.dir", "hydra.sweep.dir"}
+FILES = {
+    "data.image",
+    "data.mask",
+    "data.truth",
+    "operator.kernel",
+    "output.path",
+    "resume",
+    "name",
+    "hydra.run.dir",
+    "hydra.sweep.dir",
+}
 PLAIN = re.compile(r"[\w./-]*", re.ASCII)
 NUMBER = re.compile(r"[+-]?(\d[\d_]*\.?|[\d_]*\.\d[\d_]*)(e[+-]?\d+)?|[+-]?(nan|inf)|true|false", re.IGNORECASE)
 show_tracebacks = os.environ.get("HYDRA_FULL_ERROR") == "1"  # for whoever looks for a bug

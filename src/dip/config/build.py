@@ -2,8 +2,8 @@
 
 import logging
 from contextlib import suppress
+from inspect import isclass
 from textwrap import shorten
-from types import FunctionType
 from typing import Any, NamedTuple
 
 import pytorch_lightning as pl
@@ -69,10 +69,9 @@ def build(
     stopping = instantiate_group(cfg, "stopping")
     operator = build_operator(cfg, photo.work.target)
     held_out = None if stopping is None else stopping.hold_out(photo.work.mask, single=not operator.exact)
-    data = SingleSample(*photo.work, held_out, operator)
-    if not (photo.has_hole and operator.per_pixel):  # there is nothing to cover
-        cfg.callbacks.supervision = None
-    prior = build_prior(cfg, data.sample, guide)
+    data = SingleSample(*photo.work, held_out)
+    prior = build_prior(cfg, data.sample._replace(operator=operator), guide)
+    is_covered = photo.has_hole and operator.per_pixel and cfg.callbacks.supervision is not None
     writer = build_writer(cfg, photo, folder)
     if not folder.resumes:  # else it is checked once it is known whether there is more to do
         writer.output_file.check(photo.picture)
@@ -82,7 +81,7 @@ def build(
         writer=writer,
         keep_raw=keep_raw,
         seconds_before=0.0 if guide is None else guide.seconds,
-        coverage=None if cfg.callbacks.supervision is None else coverage_of(prior, data.sample),
+        coverage=coverage_of(prior, data.sample) if is_covered else None,
         configuration=to_yaml(cfg),
         swept={} if folder.resumes else swept_overrides(),  # its checkpoint knows what the run started with
     )
@@ -94,12 +93,23 @@ def build(
 
 
 def build_operator(cfg: DictConfig, target: Tensor) -> Operator:
-    """What is measured of a picture; `_target_` may name a class or a plain function."""
+    """What is measured of a picture, the same whenever it is built; `_target_` may name a class or a plain function."""
     part = {**cfg.operator}  # with interpolations resolved
     with suppress(Exception):  # what is wrong with it `instantiate_group` says
-        part |= {"_partial_": True} if isinstance(get_object(part["_target_"]), FunctionType) else {}
-    found = instantiate_group(OmegaConf.create({"operator": part}), "operator", target=target)
-    return found if isinstance(found, Operator) else Custom(found)
+        part |= {} if isclass(get_object(part["_target_"])) else {"_partial_": True}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        found = instantiate_group(OmegaConf.create({"operator": part}), "operator", target=target)
+    operator = found if isinstance(found, Operator) else Custom(found)
+    return operator.requires_grad_(False)
+
+
+def is_exact(cfg: DictConfig) -> bool:
+    """Whether measured values stay in the result, before anything is measured."""
+    try:
+        return getattr(get_object(cfg.operator._target_), "exact", False)
+    except Exception:  # what is wrong with it `build_operator` says
+        return False
 
 
 def build_prior(cfg: DictConfig, sample: Sample, guide: Guide | None) -> DeepImagePrior:
@@ -134,16 +144,16 @@ def build_prior(cfg: DictConfig, sample: Sample, guide: Guide | None) -> DeepIma
 
 def build_writer(cfg: DictConfig, photo: Photo, folder: RunFolder) -> ResultWriter:
     target, mask, _ = photo.work
-    texture = instantiate_group(cfg, "texture", target=target, mask=known_in_all(mask))
-    operator, refine = build_operator(cfg, target), instantiate_group(cfg, "refine")
-    if refine is not None:
-        refine.check(operator)
+    operator, refine, texture = build_operator(cfg, target), instantiate_group(cfg, "refine"), None
+    if operator.exact:  # else the details around a hole are noise
+        texture = instantiate_group(cfg, "texture", target=target, mask=known_in_all(mask))
     return ResultWriter(photo, folder, OutputFile(**cfg.output), refine, texture, operator)
 
 
 def build_callbacks(cfg: DictConfig, stopping: pl.Callback | None, **ready: Any) -> list[pl.Callback]:
     """The callbacks in their order, each with those of the `ready` objects that it takes."""
-    each = {name: instantiate_group(cfg, f"callbacks.{name}", **ready) for name in cfg.callbacks}
+    names = [name for name in cfg.callbacks if name != "supervision" or ready["coverage"] is not None]
+    each = {name: instantiate_group(cfg, f"callbacks.{name}", **ready) for name in names}
     callbacks = [callback for callback in each.values() if callback is not None]
     if stopping is not None:  # after what mends the weights that it may keep, before all that act on the last step
         (guard,) = [callback for callback in callbacks if isinstance(callback, DivergenceGuard)]
@@ -173,7 +183,7 @@ def build_trainer(
 
 def read_data(cfg: DictConfig) -> Photo:
     """The photograph that `cfg.data` describes, opened here and nowhere else."""
-    return instantiate_group(cfg, "data")
+    return instantiate_group(cfg, "data", is_hole_transparent=is_exact(cfg))
 
 
 def measure_hole(cfg: DictConfig, photo: Photo) -> DictConfig:

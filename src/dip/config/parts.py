@@ -24,7 +24,7 @@ def instantiate_group(cfg: DictConfig, group: str, **ready: Any) -> Any:
         check_part(part, group)
         # Without the objects: Hydra would make dictionaries of dataclasses among them.
         build = instantiate(part, _convert_="all", _partial_=True)
-        ready = accepted(part, ready)
+        ready = accepted(part, ready, by_name=group == "operator")
     except (InstantiationException, ImportError) as error:
         raise UserError(said_by(error, group)) from error
     if part.get("_partial_"):
@@ -53,11 +53,14 @@ def check_part(part: DictConfig, group: str) -> None:
         check_options(options_of(target), plain, group)
 
 
-def accepted(part: DictConfig, ready: dict[str, Any]) -> dict[str, Any]:
-    """Those of the `ready` objects that the part's constructor has a name for."""
+def accepted(part: DictConfig, ready: dict[str, Any], by_name: bool) -> dict[str, Any]:
+    """Those of the `ready` objects that the constructor has a name for, or takes by **kwargs where not `by_name`."""
     if not ready:
         return {}
-    parameters = inspect.signature(get_object(part["_target_"])).parameters
-    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
+    try:
+        parameters = inspect.signature(get_object(part["_target_"])).parameters
+    except ValueError:  # of a function in C
+        return {}
+    if not by_name and any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
         return ready
     return {name: value for name, value in ready.items() if name in parameters}

@@ -80,12 +80,11 @@ def biharmonic(target: Tensor, mask: Tensor) -> Tensor:
     return torch.from_numpy(filled).permute(2, 0, 1)[None].float().clamp(0, 1).to(target.device)
 
 
-def non_local_means(noisy: Tensor) -> Tensor:
+def non_local_means(noisy: Tensor, sd: float) -> Tensor:
     """The classical baseline of denoising: scikit-image's fast non-local means, (1, C, H, W) -> the same in [0, 1].
 
-    With the settings that its documentation recommends, for the noise that `noise_sd` finds.
+    With the settings that its documentation recommends for noise of the standard deviation `sd`.
     """
-    sd = noise_sd(noisy)  # of a picture without holes
     pixels = noisy[0].permute(1, 2, 0).cpu().numpy()
     if sd == 0:
         return noisy.clamp(0, 1)
@@ -97,11 +96,15 @@ def non_local_means(noisy: Tensor) -> Tensor:
     return torch.from_numpy(found).permute(2, 0, 1)[None].float().clamp(0, 1).to(noisy.device)
 
 
-def noise_sd(picture: Tensor) -> float:
+def noise_sd(picture: Tensor, mask: Tensor) -> float:
     """The standard deviation of white noise, from the median of diagonal differences (Donoho and Johnstone 1994).
 
-    picture: (1, C, H, W). Fine texture counts as noise.
+    picture: (1, C, H, W); mask: (1, 1 or C, H, W), 1 = known. Squares of 2x2 known values count, and with them fine
+    texture. Zero where there is no such square.
     """
-    corner = picture.unfold(2, 2, 2).unfold(3, 2, 2)  # (1, C, H / 2, W / 2, 2, 2)
-    diagonal = (corner[..., 0, 0] - corner[..., 0, 1] - corner[..., 1, 0] + corner[..., 1, 1]) / 2
-    return diagonal.abs().flatten(2).median(dim=2).values.mean().item() / 0.6745
+    signs = torch.tensor([[0.5, -0.5], [-0.5, 0.5]], device=picture.device).expand(picture.shape[1], 1, 2, 2)
+    diagonal = F.conv2d(picture.float(), signs, groups=picture.shape[1])
+    whole = F.avg_pool2d((mask == 1).float(), 2, stride=1).expand_as(diagonal) == 1
+    each = [differences[known].abs() for differences, known in zip(diagonal[0], whole[0], strict=True)]
+    found = [values.median().item() for values in each if len(values)]
+    return fmean(found) / 0.6745 if found else 0.0

@@ -19,7 +19,7 @@ from dip.image.files.opening import open_picture, same_size, turned
 from dip.image.files.writing import Picture
 from dip.image.holes import Box, erased, regions_around
 from dip.image.photo import MaxSide, Photo, Read, crop
-from dip.image.resize import reducing
+from dip.image.resize import Factor, Kernel, reducing
 from dip.options import written
 
 log = logging.getLogger(__name__)
@@ -40,6 +40,7 @@ def read_photo(
     max_side: MaxSide,
     max_megapixels: Annotated[float, Gt(0), "null is no limit"] | None,  # of a file
     example: Callable[[], Photo],
+    is_hole_transparent: bool = True,  # without a mask; else transparency stays as it is
 ) -> Photo:
     """Read a picture file and its mask file; without a mask its transparent pixels, without a picture the example."""
     check_mask_options(mask, hole, resize_mask, turn_mask)
@@ -50,7 +51,7 @@ def read_photo(
         if mask is not None:
             shape = opened(mask, "data.mask")
             known = known * read_mask(shape, mask, hole, soft_mask, picture, turn_mask, resize_mask)
-        elif (opaque := tensors.alpha(picture)) is not None:
+        elif is_hole_transparent and (opaque := tensors.alpha(picture)) is not None:
             known = known * masks.settled(opaque, "alpha", soft_mask)
         original = None if truth is None else read_truth(opened(truth, "data.truth"), truth, image, picture)
     elif mask is None and truth is None and hole == "black":
@@ -60,7 +61,7 @@ def read_photo(
         raise UserError("data.mask, data.truth or data.hole is given without a picture; give data.image=PATH as well")
     known = masks.grow_hole(masks.merged(known), grow_hole)
     if image is not None:
-        picture = without_erased(picture, known, is_mask=mask is None)
+        picture = without_erased(picture, known, is_mask=mask is None and is_hole_transparent)
         masks.warn_of_inversion(known, "transparent" if mask is None else hole)
     if crop not in ("auto", "none"):
         picture, known, original = crop_to(crop, picture, known, original)
@@ -223,8 +224,8 @@ def noisy(
 
 def reduced(
     image: str,
-    factor: Annotated[int, Ge(2), Le(8), "each side is divided by it"],
-    kernel: str,
+    factor: Factor,
+    kernel: Kernel,
 ) -> Photo:
     """A whole picture file, reduced, so that the ground truth is known. What does not divide is cut off its edges."""
     truth = open_whole(image)

@@ -1,12 +1,17 @@
 """Reduce a picture for the work, and enlarge the result to full size."""
 
+from typing import Annotated, Literal
+
 import numpy as np
 import torch
 import torch.nn.functional as F
+from annotated_types import Ge, Le
 from PIL import Image
 from scipy import ndimage
 from torch import Tensor
 
+Factor = Annotated[int, Ge(2), Le(8), "each side is divided by it"]
+Kernel = Literal["lanczos", "bicubic", "hamming", "bilinear", "box"]
 FEATHER = 4  # pixels of the reduced picture over which the enlarged result fades into the known pixels
 
 

@@ -159,6 +159,8 @@ def paste(picture: Picture, output: Tensor, known: Tensor, box: tuple[int, int, 
 def draw(picture: Picture, output: Tensor, levels: Levels) -> Picture:
     """`output` (1, C, H, W) as a picture of the same mode, depth and alpha, whose size may be another."""
     height, width = output.shape[-2:]
+    if not isinstance(picture, ArrayPicture) and picture.mode in ("P", "PA", "1"):  # its few colours are not enough
+        picture = picture.convert("RGBA" if picture.has_transparency_data else DRAWN[picture.mode])
     canvas = picture if picture.size == (width, height) else picture.resize((width, height))
     return paste(canvas, output, torch.zeros(1, 1, height, width), (0, 0, width, height), levels)
 

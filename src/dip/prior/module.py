@@ -78,7 +78,9 @@ class DeepImagePrior(LightningModule):
     def loss_and_output(self, target: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """The forward pass of a step, which `dip.training.cuda_graph` captures."""
         output = self()
-        loss = self.loss(self.operator(output), target, mask)
+        with torch.autocast(output.device.type, enabled=False):  # bfloat16 is too coarse for what was measured
+            measured = self.operator(output)
+        loss = self.loss(measured, target, mask)
         if self.penalty is not None:
             loss = loss + self.penalty(output)
         if self.guide is not None:

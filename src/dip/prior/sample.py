@@ -20,7 +20,7 @@ class Sample(NamedTuple):
 
     @property
     def loss_mask(self) -> Tensor:
-        """The mask of what the loss sees: (1, 1 or C, H, W)."""
+        """The mask of what the loss sees: (1, 1 or C, h, w)."""
         return self.mask if self.held_out is None else self.mask * ~self.held_out
 
     @property
@@ -40,18 +40,19 @@ class Sample(NamedTuple):
 
 
 class SingleSample(LightningDataModule):
-    """Hands out one sample `trainer.max_steps` times in one epoch, since every epoch of Lightning costs time."""
+    """Hands out one sample `trainer.max_steps` times in one epoch, since every epoch of Lightning costs time.
 
-    def __init__(
-        self,
-        target: Tensor,
-        mask: Tensor,
-        truth: Tensor | None = None,
-        held_out: Tensor | None = None,
-        operator: Operator | None = None,  # of `Mask` without one
-    ):
+    Its operator is that of the module that trains on it.
+    """
+
+    def __init__(self, target: Tensor, mask: Tensor, truth: Tensor | None = None, held_out: Tensor | None = None):
         super().__init__()
-        self.sample = self.on_device = Sample(target, mask, truth, held_out, operator or Mask())
+        self.sample = self.on_device = Sample(target, mask, truth, held_out)
+
+    def setup(self, stage: str) -> None:
+        operator = getattr(self.trainer and self.trainer.lightning_module, "operator", None)
+        if isinstance(operator, Operator):
+            self.sample = self.on_device = self.sample._replace(operator=operator)
 
     def hold_out(self, region: Tensor | None) -> None:
         """Hide these known pixels from the loss from now on; None shows it all of them."""

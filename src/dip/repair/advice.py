@@ -15,6 +15,7 @@ from dip.errors import UserError
 from dip.image.photo import Photo
 from dip.prior.coverage import covered
 from dip.prior.guide import ColourGuide
+from dip.prior.operators.operator import picture_shape
 from dip.prior.sample import Sample
 from dip.results.folder import RunFolder
 from dip.results.pictures import CoverageMap
@@ -29,14 +30,17 @@ def describe(experiment: Experiment, photo: Photo) -> None:
     """Log what is trained, on what, and where the results go."""
     prior, trainer, sample = experiment.prior, experiment.trainer, experiment.data.sample
     _, channels, height, width = sample.target.shape
+    *_, drawn_height, drawn_width = picture_shape(prior.operator, sample.target)
+    size = f"{width}x{height}"
+    if drawn_width != width:
+        size += f" to {drawn_width}x{drawn_height}"
     hole = f", hole {100 * (1 - sample.mask.mean().item()):.1f} %" if photo.has_hole else ""
     log.info(
-        "%dx%d, %s%s%s; %s with %s parameters; %s, %s; results in %s",
-        width,
-        height,
+        "%s, %s%s%s; %s with %s parameters; %s, %s; results in %s",
+        size,
         "grey" if channels == 1 else f"{channels} channels",
         hole,
-        "" if sample.operator.exact else f", measured by {sample.operator}",
+        "" if prior.operator.exact else f", measured by {prior.operator}",
         type(prior.model).__name__,
         f"{sum(parameter.numel() for parameter in prior.model.parameters()):,}",
         trainer.strategy.root_device,
@@ -49,8 +53,8 @@ def describe(experiment: Experiment, photo: Photo) -> None:
             "of %dx%d pixels, the run works on the %dx%d at (%d, %d), at %dx%d; see data.crop and data.max_side",
             *(*photo.picture.size, right - left, bottom - top, left, top, width, height),
         )
-    if height * width > LARGE:
-        log.warning("%.1f megapixels: time and memory grow with them; data.max_side bounds them", height * width / 1e6)
+    if (pixels := drawn_height * drawn_width) > LARGE:
+        log.warning("%.1f megapixels: time and memory grow with them; data.max_side bounds them", pixels / 1e6)
 
 
 def describe_trust(guide: ColourGuide) -> None:

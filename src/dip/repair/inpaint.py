@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from omegaconf import DictConfig
 from pytorch_lightning.utilities.seed import isolate_rng
 
+from dip.config.build import is_exact
 from dip.config.messages import compose_checked
 from dip.errors import Interrupted, UserError
 from dip.image.files.arrays import ArrayPicture, from_array
@@ -30,7 +31,7 @@ from dip.results.result import load_result
 
 log = logging.getLogger(__name__)
 # What nobody sees of a run without a folder.
-NOT_HERE = {"data", "output", "resume", "name", "hydra"}  # overrides of the command
+NOT_HERE = {"data", "operator", "output", "resume", "name", "hydra"}  # overrides of the command
 UNSEEN = ("images", "animation", "supervision", "uncertainty", "overview")
 
 
@@ -148,7 +149,10 @@ def configured(recipe: str, seed: int, overrides: Sequence[str], progress: bool,
         key = override.lstrip("+~").partition("=")[0]
         if key.split(".")[0].split("/")[0] in NOT_HERE and key not in ("data.max_side", "data.grow_hole"):
             raise UserError(f"overrides has {override}, which is for the command; see the parameters of dip.inpaint")
-    return compose_checked([f"experiment={recipe}", f"seed={seed}", *quiet, *overrides])
+    cfg = compose_checked([f"experiment={recipe}", f"seed={seed}", *quiet, *overrides])
+    if not is_exact(cfg):
+        raise UserError(f"recipe={recipe} changes known values too, and dip.inpaint fills holes only; use the command")
+    return cfg
 
 
 def as_photo(image: Any, hole: Any, axis: int, missing: float | None, cfg: DictConfig) -> Photo:

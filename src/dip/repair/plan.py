@@ -20,7 +20,7 @@ from dip.image.photo import SMALLEST, Photo
 from dip.image.resize import reduce_mask, reduced_size
 from dip.prior.guide import ColourRuns
 from dip.prior.nets.unet import deepest_for
-from dip.prior.operators.operator import Operator
+from dip.prior.operators.operator import Operator, picture_shape
 
 
 @dataclass(frozen=True)
@@ -56,10 +56,13 @@ def plan(cfg: DictConfig, photo: Photo) -> Job:
 
     Raises UserError for a photograph that the operator does not go with.
     """
-    operator = build_operator(cfg, photo.work.target)
-    check_photo(cfg, photo, operator)
+    operator = build_operator(cfg, photo.full.target)
     if not operator.exact:  # nothing stays as it is
-        return plan_part("", cfg, replace(photo, regions=()))
+        photo = replace(photo, regions=())
+        operator = build_operator(cfg, photo.full.target)
+    check_photo(cfg, photo, operator)
+    if not operator.exact:
+        return plan_part("", cfg, photo)
     parts = list(find_parts(cfg, photo))
     if len(parts) == 1:
         return plan_part("", cfg, photo)
@@ -68,36 +71,43 @@ def plan(cfg: DictConfig, photo: Photo) -> Job:
 
 def check_photo(cfg: DictConfig, photo: Photo, operator: Operator) -> None:
     """Raise UserError for a photograph that the operator does not go with."""
-    if operator.exact and not photo.has_hole:
-        image, mask = (OmegaConf.select(cfg, f"data.{key}") for key in ("image", "mask"))
-        if mask is not None:
-            raise UserError(f"data.mask={mask} has no hole; give one that shows where it is")
-        if isinstance(photo.picture, ArrayPicture):
-            raise UserError(f"data.image={image} has no missing value; give data.mask=PATH, data.missing=VALUE, or NaN")
-        raise UserError(
-            f"data.image={image} has no mask; give data.mask=PATH, white = known, black = hole, or a picture whose "
-            "hole is transparent; what has no hole may want experiment=denoise or experiment=super_resolution"
-        )
+    width, height = photo.picture.size
+    if photo.truth is not None and operator.per_pixel and photo.truth.size != (width, height):
+        said = "data.truth is {}x{} but the image is {}x{}; give a file of the image's size"
+        raise UserError(said.format(*photo.truth.size, width, height))
     if operator.exact:
-        return
+        return check_hole(cfg, photo)
     if OmegaConf.select(cfg, "data.image") is None:
         raise UserError("the example has a hole; give data.image=PATH for this operator, or data=noisy data.image=PATH")
-    whole = replace(photo, regions=())
-    if whole.is_reduced:
+    *_, drawn_height, drawn_width = picture_shape(operator, photo.full.target)
+    if photo.max_side is not None and drawn_height * drawn_width > photo.max_side**2:
         raise UserError(
-            f"data.max_side={photo.max_side} would reduce the {photo.picture.width}x{photo.picture.height} pixels, and "
-            "their details would be lost; give a part, such as data.crop=[0,0,512,512], or data.max_side=null"
+            f"data.max_side={photo.max_side}, but the result has {drawn_width}x{drawn_height} pixels, and a reduced "
+            "one would lose its details; give a part, such as data.crop=[0,0,256,256], or data.max_side=null"
         )
-    if not operator.per_pixel and photo.has_hole:
-        drawn = [part for part in ("fill", "refine", "texture", "penalty") if cfg[part] is not None]
-        if drawn:
-            raise UserError(
-                f"{drawn[0]} looks at the pixels of a hole, and this operator measures others than the picture's; set "
-                f"{' '.join(f'{part}=none' for part in drawn)}"
-            )
-    if not operator.per_pixel and min(photo.picture.size) < SMALLEST:
-        width, height = photo.picture.size
-        raise UserError(f"data.image is {width}x{height}, but this operator needs at least {SMALLEST} pixels a side")
+    if not operator.per_pixel and min(width, height) < SMALLEST:
+        raise UserError(f"the image is {width}x{height}, but this operator needs at least {SMALLEST} pixels a side")
+    drawn = [part for part in ("fill", "refine") if cfg[part] is not None]
+    if drawn and photo.has_hole and not operator.per_pixel:
+        raise UserError(
+            f"{drawn[0]} works on the pixels of a hole, and this operator measures others than the picture's; set "
+            f"{' '.join(f'{part}=none' for part in drawn)}"
+        )
+
+
+def check_hole(cfg: DictConfig, photo: Photo) -> None:
+    """Raise UserError for a photograph to inpaint that has no hole."""
+    if photo.has_hole:
+        return
+    image, mask = (OmegaConf.select(cfg, f"data.{key}") for key in ("image", "mask"))
+    if mask is not None:
+        raise UserError(f"data.mask={mask} has no hole; give one that shows where it is")
+    if isinstance(photo.picture, ArrayPicture):
+        raise UserError(f"data.image={image} has no missing value; give data.mask=PATH, data.missing=VALUE, or NaN")
+    raise UserError(
+        f"data.image={image} has no mask; give data.mask=PATH, white = known, black = hole, or a picture whose hole is "
+        "transparent; what has no hole may want experiment=denoise or experiment=super_resolution"
+    )
 
 
 def find_parts(cfg: DictConfig, photo: Photo) -> Iterator[tuple[str, str, Place]]:
@@ -138,6 +148,8 @@ def plan_place(name: str, cfg: DictConfig, photo: Photo, kind: str, place: Place
 def plan_part(name: str, cfg: DictConfig, photo: Photo, place: Place | None = None) -> Job:
     """One run, or an ensemble, for holes of one kind; whose colours are found first where they are large."""
     cfg = measure_hole(cfg, photo)
+    if (refine := instantiate_group(cfg, "refine")) is not None:
+        refine.check(build_operator(cfg, photo.work.target))
     runs: ColourRuns | None = instantiate_group(cfg, "fill")
     guide = plan_guide(cfg, photo, runs) if runs is not None and runs.holes(known_in_all(photo.work.mask)) else None
     return Job(name, cfg, photo, plan_members(cfg, photo) if cfg.members > 1 else (), guide, place)

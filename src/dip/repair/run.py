@@ -11,7 +11,7 @@ import torch
 from omegaconf import DictConfig
 from torch import Tensor
 
-from dip.config.build import Experiment, Guide, build, read_data
+from dip.config.build import Experiment, Guide, build, build_writer, read_data
 from dip.config.check import check_values
 from dip.config.compose import to_yaml
 from dip.config.parts import instantiate_group
@@ -23,7 +23,7 @@ from dip.repair.advice import describe, describe_trust, explain_resource_errors,
 from dip.repair.join import join
 from dip.repair.plan import Job, plan
 from dip.results.folder import RunFolder
-from dip.results.result import OutputFile, Result, Results, load_result
+from dip.results.result import OutputFile, Result, Results, ResultWriter, load_result
 from dip.training.interruption import Interruption
 from dip.training.rollback import DivergenceGuard
 
@@ -163,18 +163,18 @@ def has_nothing_to_do(experiment: Experiment, folder: RunFolder) -> bool:
         return False
     more = "a larger trainer.max_steps continues it" if rule == "max_steps" else f"{rule} has stopped it"
     log.info("The run in %s is complete after %d steps; %s.", folder, steps, more)
-    copy_result(cfg, writer.output_file, folder)
+    copy_result(cfg, writer)
     return True
 
 
-def copy_result(cfg: DictConfig, output_file: OutputFile, folder: RunFolder) -> None:
+def copy_result(cfg: DictConfig, writer: ResultWriter) -> None:
     """Write the result of a complete run to output.path, where it is missing or may be overwritten."""
-    wanted = output_file.wanted
-    if wanted is not None and (not wanted.exists() or (output_file.overwrite and not same_config(folder, cfg))):
+    file, folder = writer.output_file, writer.folder
+    if file.wanted is not None and (not file.wanted.exists() or (file.overwrite and not same_config(folder, cfg))):
         picture = load_result(folder).picture
         assert picture is not None
-        output_file.check(picture)
-        log.info("%s", output_file.write(picture, folder))
+        file.check(picture)
+        log.info("%s", writer.write_file(picture))
 
 
 def find_colours(job: Job, runs: Job, folder: RunFolder, build: Build) -> Guide:
@@ -201,7 +201,7 @@ def find_colours(job: Job, runs: Job, folder: RunFolder, build: Build) -> Guide:
 def keep_colours(job: Job, folder: RunFolder, so_far: Result) -> None:
     """After Ctrl-C the colours are the result, unless the run itself has one already."""
     if so_far.picture is not None and not (folder.path / "output.png").exists():
-        OutputFile(**job.cfg.output).write(so_far.picture, folder)
+        build_writer(job.cfg, job.photo, folder).write_file(so_far.picture)
         folder.write_metrics({**so_far.metrics, "stopped_by": "interrupt"})
 
 

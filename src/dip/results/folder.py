@@ -14,7 +14,7 @@ from dip.files import atomic_write, write_json, write_text
 
 OUTPUTS = Path("outputs")
 PARTS = ("region_*", "thin", "large")  # the folders of parts
-RESULTS = ("inpainted", "denoised", "enlarged", "deblurred", "restored")  # the names of the result, by the operator
+RESULTS = ("inpainted", "restored")  # the names of the result: with its known pixels as they were, and drawn anew
 
 
 class RunFolder:

@@ -12,7 +12,7 @@ from dip.results.result import Results
 from dip.training.state import StatefulCallback
 
 # TensorBoard's custom scalars: one chart for each title, with every curve whose tag matches.
-CHARTS = {"Hole against known pixels": {"PSNR, dB": ["Multiline", ["^psnr_"]], "loss": ["Multiline", ["^loss"]]}}
+CHARTS = {"PSNR and loss": {"PSNR, dB": ["Multiline", ["^psnr_"]], "loss": ["Multiline", ["^loss"]]}}
 
 
 @dataclass(eq=False, repr=False)

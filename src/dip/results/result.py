@@ -22,7 +22,7 @@ from dip.image.metrics import biharmonic, texture_distance
 from dip.image.photo import Photo, Tensors
 from dip.prior.operators.operator import Operator
 from dip.prior.sample import Sample, compare, compare_texture, measure
-from dip.results.folder import RunFolder
+from dip.results.folder import RESULTS, RunFolder
 from dip.results.interval import calibrate, coverage
 from dip.results.patches.denoising import Denoising
 from dip.results.patches.refinement import Refinement
@@ -83,7 +83,7 @@ class OutputFile:
         if self.wanted is not None:
             writing.check_output(picture, self.wanted, self.overwrite)
 
-    def write(self, picture: Picture, folder: RunFolder, name: str = "inpainted") -> Path:
+    def write(self, picture: Picture, folder: RunFolder, name: str = RESULTS[0]) -> Path:
         """Write the picture into the run's folder, by its name without ending, and where the user wants it.
 
         Return the latter if there is one.
@@ -122,7 +122,7 @@ class ResultWriter:
         run = {**run, **found, "seconds": round(run["seconds"] + time.monotonic() - started, 2)}
         pictures, full = self.pictures(output, before), self.photo.enlarge(output)
         picture = self.photo.paste(full) if self.operator.exact else self.photo.drawn(full)
-        file = self.output_file.write(picture, self.folder, self.operator.result)
+        file = self.write_file(picture)
         metrics = {**run, "region": list(self.photo.region), "drawn_at": list(reversed(output.shape[-2:]))}
         metrics |= {**axis_of(picture), **self.measures(full, pictures)}
         units = None
@@ -140,6 +140,10 @@ class ResultWriter:
         tensors.save_png(side_by_side(row), self.folder.path / "comparison.png")
         self.folder.write_metrics(metrics)
         return Result(metrics, picture, file=file, std=units)
+
+    def write_file(self, picture: Picture) -> Path:
+        """Write the result itself; return where it is."""
+        return self.output_file.write(picture, self.folder, RESULTS[0 if self.operator.exact else 1])
 
     def draw_holes(
         self, output: Tensor, evidence: Evidence | None

@@ -65,10 +65,11 @@ class ArrayPicture:
         np.copyto(own, part.values, where=np.array(where)[..., None])
 
     def resize(self, size: tuple[int, int]) -> "ArrayPicture":
-        """The picture with another width and height, each pixel the nearest one."""
+        """The picture with another width and height, each pixel the nearest one; it lies at no place on a map."""
         columns, rows = (np.arange(new) * own // new for new, own in zip(size, self.size, strict=True))
         at = np.ix_(rows, columns)
-        return replace(self, values=self.values[at], alpha=None if self.alpha is None else self.alpha[at])
+        info = {name: value for name, value in self.info.items() if name != "tags"}
+        return replace(self, values=self.values[at], alpha=None if self.alpha is None else self.alpha[at], info=info)
 
     def transpose(self, turn: Turn) -> "ArrayPicture":
         alpha = None if self.alpha is None else turned(self.alpha, turn)

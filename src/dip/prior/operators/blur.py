@@ -22,8 +22,6 @@ class Blur(Operator):
     torch.Size([1, 3, 8, 10])
     """
 
-    result = "deblurred"
-
     def __init__(
         self,
         sd: Annotated[float, Gt(0), "in pixels"],
@@ -38,8 +36,7 @@ class Blur(Operator):
         height, width = self.kernel.shape[-2:]
         top, left = (height - 1) // 2, (width - 1) // 2
         padded = F.pad(picture, (left, width - 1 - left, top, height - 1 - top), mode="replicate")
-        with torch.autocast(picture.device.type, enabled=False):
-            return F.conv2d(padded.float(), self.kernel.expand(channels, 1, -1, -1), groups=channels)
+        return F.conv2d(padded.to(self.kernel.dtype), self.kernel.expand(channels, 1, -1, -1), groups=channels)
 
 
 def gaussian(sd: float) -> Tensor:

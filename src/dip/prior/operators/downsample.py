@@ -1,17 +1,13 @@
 """Super-resolution: the measurement is the picture, reduced."""
 
-from typing import Annotated, Literal
+from functools import cached_property
 
 import torch
-from annotated_types import Ge, Le
 from torch import Tensor, nn
 
-from dip.image.resize import enlarge, reducing
+from dip.image.resize import Factor, Kernel, enlarge, reducing
 from dip.options import checked
 from dip.prior.operators.operator import Operator
-
-Factor = Annotated[int, Ge(2), Le(8), "each side is divided by it"]
-Kernel = Literal["lanczos", "bicubic", "hamming", "bilinear", "box"]
 
 
 @checked
@@ -22,7 +18,7 @@ class Downsample(Operator):
     1.0
     """
 
-    result, baseline, puts_back = "enlarged", "lanczos", True
+    baseline, puts_back = "lanczos", True
 
     def __init__(self, target: Tensor, factor: Factor, kernel: Kernel):
         super().__init__()
@@ -36,8 +32,12 @@ class Downsample(Operator):
         return self.rows @ picture.to(self.rows.dtype) @ self.columns.T
 
     def put_back(self, picture: Tensor, measurement: Tensor) -> Tensor:
-        missing = measurement - self(picture)
-        return picture + torch.linalg.pinv(self.rows) @ missing @ torch.linalg.pinv(self.columns).T
+        rows, columns = self.inverses
+        return picture + rows @ (measurement - self(picture)) @ columns.T
+
+    @cached_property
+    def inverses(self) -> tuple[Tensor, Tensor]:
+        return torch.linalg.pinv(self.rows), torch.linalg.pinv(self.columns)
 
     def classical(self, measurement: Tensor, mask: Tensor) -> Tensor:
         height, width = measurement.shape[-2:]

@@ -3,29 +3,24 @@
 The loss compares operator(output) with the measurement, so that the output is a picture that explains it.
 """
 
-from collections.abc import Callable
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from dip.errors import UserError
-from dip.image.metrics import biharmonic, non_local_means
+from dip.image.metrics import biharmonic, noise_sd, non_local_means
 
-LARGEST = 8  # times as long as those of its measurement the sides of a picture can be
+LARGEST = 8  # how many times as long as those of its measurement a picture's sides can be
 
 
 class Operator(nn.Module):
     """From a picture to what is measured of it: (1, C, H, W) -> (1, C, h, w)."""
 
     exact: ClassVar[bool] = False  # measured values are the picture's own, and stay in the result
-    per_pixel: ClassVar[bool] = False  # each pixel is measured by itself: the mask is of the picture
-    result: ClassVar[str] = "restored"  # the name of the result's file
+    per_pixel: ClassVar[bool] = False  # each pixel is measured by itself, so that the mask's pixels are the picture's
     baseline: ClassVar[str | None] = None  # the name of `classical`
     puts_back: ClassVar[bool] = False  # whether it has `put_back`
-
-    def __init__(self) -> None:
-        super().__init__()
 
     def forward(self, picture: Tensor) -> Tensor:
         raise NotImplementedError
@@ -45,7 +40,7 @@ class Operator(nn.Module):
 class Mask(Operator):
     """Some pixels of the picture as they are: inpainting. Which ones the mask says."""
 
-    exact, per_pixel, result, baseline = True, True, "inpainted", "biharmonic"
+    exact, per_pixel, baseline = True, True, "biharmonic"
 
     def forward(self, picture: Tensor) -> Tensor:
         return picture
@@ -57,14 +52,14 @@ class Mask(Operator):
 class Identity(Operator):
     """The picture with noise: denoising. The pixels of a hole are drawn too."""
 
-    per_pixel, result, baseline = True, "denoised", "non_local_means"
+    per_pixel, baseline = True, "non_local_means"
 
     def forward(self, picture: Tensor) -> Tensor:
         return picture
 
     def classical(self, measurement: Tensor, mask: Tensor) -> Tensor:
         filled = biharmonic(measurement, mask) if (mask == 0).any() else measurement
-        return non_local_means(filled)
+        return non_local_means(filled, noise_sd(measurement, mask))
 
 
 class Custom(Operator):
@@ -77,8 +72,9 @@ class Custom(Operator):
             raise UserError(f"operator: {type(operator).__name__} cannot be called with a picture, and has no method A")
 
     @property
-    def measure(self) -> Callable[[Tensor], Tensor]:
-        return getattr(self.operator, "A", self.operator)
+    def measure(self) -> Any:
+        physics: Any = getattr(self.operator, "A", None)
+        return physics if callable(physics) else self.operator
 
     def forward(self, picture: Tensor) -> Tensor:
         return self.measure(picture)
@@ -96,7 +92,7 @@ def picture_shape(operator: Operator, measurement: Tensor) -> tuple[int, int, in
         try:
             with torch.no_grad():
                 found = tuple(operator(torch.zeros(shape)).shape)
-        except (RuntimeError, ValueError, TypeError, AttributeError, IndexError) as error:
+        except Exception as error:  # an operator may be anybody's
             said = said or f"it refuses {shape}: {' '.join(str(error).split())}"
         else:
             if found == tuple(measurement.shape):

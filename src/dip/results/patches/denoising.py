@@ -52,7 +52,7 @@ class Denoising:
 
     def check(self, operator: Operator) -> None:
         """Raise UserError for an operator that does not measure each pixel with noise."""
-        if operator.exact or not operator.per_pixel:
+        if self.rounds > 0 and (operator.exact or not operator.per_pixel):
             raise UserError(f"refine=denoise is for operator=identity, and this is {operator}; set refine=none")
 
     def __call__(
@@ -60,7 +60,7 @@ class Denoising:
     ) -> tuple[Tensor, Evidence | None, dict[str, Any]]:
         """The picture, (1, C, H, W), the evidence of it, and what metrics.json holds of it."""
         noisy = sample.target.lerp(output, 1 - sample.mask)
-        sd = noise_sd(noisy)
+        sd = noise_sd(sample.target, sample.mask)
         weights = {f"round_{number}": 1 / self.rounds for number in range(1, self.rounds + 1)}
         found: dict[str, Any] = {"noise_sd": sd}
         if evidence is not None:
@@ -77,7 +77,7 @@ class Denoising:
     def draw(self, output: Tensor, noisy: Tensor, sd: float) -> Iterator[tuple[str, Tensor]]:
         """The picture (1, C, H, W) of each method, by its name."""
         yield NETWORK, output.clamp(0, 1)
-        yield "non_local_means", non_local_means(noisy)
+        yield "non_local_means", non_local_means(noisy, sd)
         largest = sd * (self.similar**0.5 + (noisy.shape[1] * self.patch**2) ** 0.5)  # Gavish and Donoho 2014
         found = self.groups.shrink_all(noisy, output, self.first_threshold * largest)
         yield "round_1", found.clamp(0, 1)

@@ -65,9 +65,10 @@ class Refinement:
 
     def check(self, operator: Operator) -> None:
         """Raise UserError for an operator whose measurement cannot be put back into a picture."""
-        if not (operator.exact or operator.puts_back):
+        if self.rounds > 0 and not (operator.exact or operator.puts_back):
             raise UserError(
-                f"refine.rounds={self.rounds}, but operator={operator} has nothing to put back; set refine=none"
+                f"refine=group_sparse is for operator=mask and operator=downsample, and this is {operator}; "
+                "set refine=none"
             )
 
     def __call__(
