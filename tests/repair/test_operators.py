@@ -213,13 +213,13 @@ def test_the_truth_is_never_seen_by_a_run(composed, run, tmp_path):
 def test_a_batch_and_a_run_that_is_done_are_recognised(composed, run, tmp_path, caplog):
     cfg = composed("experiment=denoise", f"output.path={tmp_path / 'first.png'}")
     run(cfg, tmp_path / "run")
+    assert same_config(RunFolder(tmp_path / "run"), cfg)
     cfg.output.path = str(tmp_path / "second.png")
     with caplog.at_level(logging.INFO):
         run(cfg, tmp_path / "run", resume=True)
     assert "is complete after 3 steps" in caplog.text
     assert (tmp_path / "first.png").read_bytes() == (tmp_path / "second.png").read_bytes()
     assert not (tmp_path / "run" / "inpainted.png").exists()
-    assert same_config(RunFolder(tmp_path / "run"), cfg)
 
 
 def test_an_ensemble_that_cannot_be_refined_is_refused_before_it_trains(composed, run, tmp_path):

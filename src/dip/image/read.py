@@ -49,8 +49,7 @@ def read_photo(
         picture = opened(image, "data.image")
         known = masks.present_in(picture, missing_value(missing, picture), mask is not None)
         if mask is not None:
-            shape = opened(mask, "data.mask")
-            known = known * read_mask(shape, mask, hole, soft_mask, picture, turn_mask, resize_mask)
+            known = known * read_mask(opened(mask, "data.mask"), mask, hole, soft_mask, picture, turn_mask, resize_mask)
         elif is_hole_transparent and (opaque := tensors.alpha(picture)) is not None:
             known = known * masks.settled(opaque, "alpha", soft_mask)
         original = None if truth is None else read_truth(opened(truth, "data.truth"), truth, image, picture)
