@@ -28,6 +28,7 @@ such as *thin 2, large 6* depends on the hole. `null` is no value. The [glossary
 `python train.py --hydra-help` lists the keys of Hydra itself, such as `hydra.run.dir`.
 """
 OPTION_COLUMNS = ("option", "default", "type and range", "what it does")
+SELECT = re.compile(r"\$\{oc\.select:([\w.]+),(\w+)\}")  # the value of another option, where there is one
 PICK = re.compile(r"\$\{pick:\s*(.+?),\s*(.+?)\}")  # the value for thin and for large holes
 
 
@@ -77,6 +78,8 @@ SET_BY_RECIPES = {key.name for recipe in names("experiment") for key in read("ex
 def default(key: Key) -> str:
     if key.value == "???":
         return "set by the recipe" if key.name in SET_BY_RECIPES else "none; required"
+    if at := SELECT.fullmatch(key.value):
+        return f"that of `{at[1]}`, or `{at[2]}`"
     by_hole = BY_HOLE.get(key.value.strip("${}"), PICK.sub(r"thin \1, large \2", key.value))
     return f"`{key.value}`" if by_hole == key.value else by_hole
 
@@ -117,7 +120,8 @@ def recipe(group: str, name: str) -> tuple[str, str, str]:
     """The row of a recipe or a sweep: its name, its description, and what it sets."""
     file = read(group, name)
     sets = [f"`{own}={of}`" if own else f"all of `{of}`" for own, of in file.defaults.items()]
-    for key in file.keys:
+    by_hole = {f"${{{key.name}}}": key.value for key in file.keys}
+    for key in [key._replace(value=by_hole.get(key.value, key.value)) for key in file.keys]:
         own, value = key.name.removeprefix("hydra.sweeper.params."), default(key)
         sets.append(f"`{own}={key.value}`" if value.startswith("`") else f"`{own}`: {value}")
     return f"`{name}`", file.about.partition(" Its source")[0], ", ".join(sets)

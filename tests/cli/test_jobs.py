@@ -31,6 +31,9 @@ def test_the_objective_of_a_search(config):
         check_objective(config("stopping=moving_variance"))
     with pytest.raises(UserError, match=r"objective=psnr_hole, but the ground truth is not known; give data\.truth"):
         check_objective(config("objective=psnr_hole", "data.truth=null"))
+    check_objective(config("experiment=denoise", "objective=psnr_all"))
+    with pytest.raises(UserError, match="judged by all its pixels; set psnr_all"):
+        check_objective(config("experiment=denoise", "objective=psnr_hole"))
 
 
 def test_a_sweeper_that_is_not_the_basic_one_searches():

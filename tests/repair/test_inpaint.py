@@ -121,6 +121,8 @@ def test_far_holes_are_repaired_in_parts_and_one_result(repaired, monkeypatch):
         ({"hole": np.broadcast_to(np.arange(5) == 4, CUBE.shape)}, "no value is known of the channels 4"),
         ({"hole": LOST, "overrides": ["model.dpth=3"]}, "there is no key model.dpth; did you mean model.depth"),
         ({"hole": LOST, "overrides": ["trainer.max_steps=many"]}, "trainer.max_steps=many, but it must be a whole"),
+        ({"hole": LOST, "recipe": "denoise"}, "recipe=denoise changes known values too, and dip.inpaint fills holes"),
+        ({"hole": LOST, "overrides": ["operator=blur"]}, "overrides has operator=blur, which is for the command"),
         ({"hole": LOST, "recipe": "best"}, "Could not find 'experiment/best'"),
         ({"hole": LOST, "overrides": ["data.crop=none"]}, "overrides has data.crop=none, which is for the command"),
         ({"hole": LOST, "missing": "x"}, "missing='x', but it must be a number"),

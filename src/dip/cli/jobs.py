@@ -18,6 +18,7 @@ from omegaconf import DictConfig
 from dip.cli.batch import repair_all
 from dip.cli.command import show_tracebacks
 from dip.cli.pairs import is_several
+from dip.config.build import is_exact
 from dip.config.compose import depends_on_hole_kind
 from dip.config.machine import choose_precision
 from dip.config.resume import resumed_config, same_config
@@ -134,6 +135,8 @@ def check_objective(cfg: DictConfig) -> None:
     data = cfg.data
     if cfg.objective == "psnr_held_out" and (cfg.stopping is None or not cfg.stopping._target_.endswith("HeldOut")):
         raise UserError("objective=psnr_held_out, but no pixels are held out; set stopping=held_out")
+    if cfg.objective == "psnr_hole" and not is_exact(cfg):
+        raise UserError("objective=psnr_hole, but this operator's result is judged by all its pixels; set psnr_all")
     if cfg.objective != "psnr_held_out" and "truth" in data and data.truth is None and data.image is not None:
         raise UserError(
             f"objective={cfg.objective}, but the ground truth is not known; give data.truth, or objective=psnr_held_out"

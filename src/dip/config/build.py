@@ -237,7 +237,8 @@ def check_output(prior: DeepImagePrior, sample: Sample) -> None:
         raise UserError(f"model: the network cannot draw a picture of {shape}: {said}") from error
     if output.shape != shape:
         raise UserError(
-            f"model: the network draws {tuple(output.shape)} for a picture of {shape}; it must keep the size"
+            f"model: from an input of {tuple(prior.input().shape)} the network draws {tuple(output.shape)}, and not a "
+            f"picture of {shape}"
         )
     if sample.truth is not None and sample.truth.shape != shape:
         raise UserError(
