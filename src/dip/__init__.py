@@ -1,4 +1,4 @@
-"""Deep Image Prior inpainting: a network with random weights, trained on one damaged picture alone, repairs it."""
+"""Deep Image Prior: a network with random weights, trained on one damaged picture alone, repairs it."""
 
 import lazy_loader
 

@@ -66,8 +66,6 @@ OPTIONS = {
     "input=meshgrid": INPUT,
     "input=fourier": INPUT | {"features": "3", "scale": "2"},
     "input=picture": INPUT | {"noise_channels": "2", "scale": "0.5"},
-    "operator=mask": {},
-    "operator=identity": {},
     "operator=downsample": {"factor": "2", "kernel": "box"},
     "operator=blur": {"sd": "3", "kernel": "kernel.npy"},
     "loss=masked_mse": {},
@@ -220,12 +218,12 @@ ELSEWHERE = {
     "logger.name",
     "logger.version",
 }
-# image/test_photo, _masks; repair/test_run; training, results; test_compose; results/test_group_sparse
-VISIBLE = ("data.", "output.", "callbacks.", "stopping.", "by_hole.", "refine")
+# image/test_photo, _masks; repair/test_run; training, results; test_compose; results/test_group_sparse, _denoising;
+# prior/test_operators
+VISIBLE = ("data.", "operator", "output.", "callbacks.", "stopping.", "by_hole.", "refine")
 STEP = (
     "model",
     "input",
-    "operator",
     "loss",
     "penalty",
     "fill",
@@ -234,7 +232,7 @@ STEP = (
     "scheduler",
     "average",
 )  # the groups that make a training step
-FREE = {"model=any", "operator=any", "optimizer=any", "model=unet_linear"}  # without keys of their own
+FREE = {"model=any", "optimizer=any", "model=unet_linear"}  # without keys of their own
 FILES = {f"{group}={path.stem}" for group in STEP for path in (CONFIGS / group).glob("*.yaml")} - FREE
 
 
