@@ -272,3 +272,11 @@ def test_ordinary_modules_and_functions_are_operators(composed, run, tmp_path, t
 def test_the_filter_of_a_reduced_picture_is_that_of_the_operator(composed):
     cfg = composed("experiment=super_resolution", "data=reduced", "data.kernel=box", "data.factor=2")
     assert (cfg.operator.kernel, cfg.operator.factor) == ("box", 2)
+
+
+def test_a_file_that_cannot_hold_the_larger_picture_is_refused_before_the_run(composed, run, photograph, tmp_path):
+    Image.new("RGB", (2100, 8)).save(photograph)  # WebP has 16383 pixels a side at most
+    given = ["experiment=super_resolution", "operator.factor=8", "data.max_side=null"]
+    with pytest.raises(UserError, match=r"output\.path=.*out\.webp"):
+        run(composed(*given, f"output.path={tmp_path / 'out.webp'}"), tmp_path / "run")
+    assert not (tmp_path / "run" / "config.yaml").exists()

@@ -74,7 +74,7 @@ def build(
     is_covered = photo.has_hole and operator.per_pixel and cfg.callbacks.supervision is not None
     writer = build_writer(cfg, photo, folder)
     if not folder.resumes:  # else it is checked once it is known whether there is more to do
-        writer.output_file.check(photo.picture)
+        writer.check_file()
     callbacks = build_callbacks(
         cfg,
         stopping,

@@ -159,7 +159,7 @@ def has_nothing_to_do(experiment: Experiment, folder: RunFolder) -> bool:
             "continues it"
         )
     if steps < trainer.max_steps and rule in ("max_steps", "interrupt"):
-        writer.output_file.check(writer.photo.picture)
+        writer.check_file()
         return False
     more = "a larger trainer.max_steps continues it" if rule == "max_steps" else f"{rule} has stopped it"
     log.info("The run in %s is complete after %d steps; %s.", folder, steps, more)

@@ -20,7 +20,7 @@ from dip.image.files.opening import open_picture, reopen
 from dip.image.files.writing import Picture
 from dip.image.metrics import biharmonic, texture_distance
 from dip.image.photo import Photo, Tensors
-from dip.prior.operators.operator import Operator
+from dip.prior.operators.operator import Operator, picture_shape
 from dip.prior.sample import Sample, compare, compare_texture, measure
 from dip.results.folder import RESULTS, RunFolder
 from dip.results.interval import calibrate, coverage
@@ -140,6 +140,13 @@ class ResultWriter:
         tensors.save_png(side_by_side(row), self.folder.path / "comparison.png")
         self.folder.write_metrics(metrics)
         return Result(metrics, picture, file=file, std=units)
+
+    def check_file(self) -> None:
+        """Raise UserError where the result could not be written, such as one that is too large for its format."""
+        picture = self.photo.picture
+        if not self.operator.exact:
+            picture = self.photo.drawn(torch.zeros(picture_shape(self.operator, self.photo.work.target)))
+        self.output_file.check(picture)
 
     def write_file(self, picture: Picture) -> Path:
         """Write the result itself; return where it is."""
