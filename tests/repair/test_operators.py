@@ -182,7 +182,7 @@ def test_what_does_not_go_together_is_refused(composed, mask, overrides, said):
 def test_a_truth_of_another_size_than_the_picture_is_refused(composed, run, photograph, tmp_path):
     with Image.open(photograph) as picture:
         picture.resize((80, 64)).save(tmp_path / "truth.png")
-    with pytest.raises(UserError, match=r"data\.truth is 80x64 but the image is 40x32"):
+    with pytest.raises(UserError, match=r"data\.truth=.*truth\.png is 80x64 but the image is 40x32; give a file of"):
         run(composed("experiment=denoise", f"data.truth={tmp_path / 'truth.png'}"), tmp_path / "run")
 
 

@@ -137,7 +137,7 @@ def build_prior(cfg: DictConfig, sample: Sample, guide: Guide | None) -> DeepIma
         ),
         frozen=cfg.frozen,
     )
-    check_output(prior, sample)
+    check_output(prior, sample, shape)
     check_optimizer(prior)
     return prior
 
@@ -224,9 +224,8 @@ def check_schedule(saved: Any, max_steps: int) -> None:
         )
 
 
-def check_output(prior: DeepImagePrior, sample: Sample) -> None:
-    """Compute an output and its loss, so that parts that do not fit together are refused before anything starts."""
-    shape = picture_shape(sample.operator, sample.target)
+def check_output(prior: DeepImagePrior, sample: Sample, shape: tuple[int, ...]) -> None:
+    """Compute an output of this shape and its loss, so that parts that do not fit are refused before a run starts."""
     try:
         with torch.no_grad():
             output = prior()

@@ -221,11 +221,7 @@ def noisy(
     return Photo(picture, torch.ones(1, 1, *clean.shape[-2:]), truth)
 
 
-def reduced(
-    image: str,
-    factor: Factor,
-    kernel: Kernel,
-) -> Photo:
+def reduced(image: str, factor: Factor, kernel: Kernel) -> Photo:
     """A whole picture file, reduced, so that the ground truth is known. What does not divide is cut off its edges."""
     truth = open_whole(image)
     width, height = truth.width // factor, truth.height // factor

@@ -17,7 +17,7 @@ from dip.prior.coverage import covered
 from dip.prior.guide import ColourGuide
 from dip.prior.operators.operator import picture_shape
 from dip.prior.sample import Sample
-from dip.results.folder import RunFolder
+from dip.results.folder import BASELINES, RunFolder
 from dip.results.pictures import CoverageMap
 from dip.results.result import Result
 
@@ -127,7 +127,7 @@ def summary_table(result: Result) -> str:
         lines.append(f"{named:<12}  {metrics[f'psnr_{where}']:6.2f} dB   SSIM {metrics[f'ssim_{where}']:.3f}")
     if "baseline" in metrics:
         baseline = metrics["baseline"]
-        method, theirs = baseline["method"].replace("_", " "), baseline[f"psnr_{where}"]
+        method, theirs = BASELINES[baseline["method"]], baseline[f"psnr_{where}"]
         lines.append(f"  {method:<10}  {theirs:6.2f} dB   SSIM {baseline[f'ssim_{where}']:.3f}")
         if not metrics[f"psnr_{where}"] > theirs:
             lines.append(f"The {method} baseline is nearer to the ground truth here than this run.")

@@ -9,11 +9,12 @@ import torch.nn.functional as F
 from omegaconf import DictConfig, OmegaConf
 from PIL import Image
 
-from dip.config.build import build_operator, measure_hole
+from dip.config.build import build_operator, is_exact, measure_hole
 from dip.config.compose import needs_hole_kind
 from dip.config.parts import instantiate_group
 from dip.errors import UserError
 from dip.image.files.arrays import ArrayPicture
+from dip.image.files.opening import same_size
 from dip.image.holes import Box, owned, split_by_depth
 from dip.image.masks import known_in_all
 from dip.image.photo import SMALLEST, Photo
@@ -56,10 +57,9 @@ def plan(cfg: DictConfig, photo: Photo) -> Job:
 
     Raises UserError for a photograph that the operator does not go with.
     """
-    operator = build_operator(cfg, photo.full.target)
-    if not operator.exact:  # nothing stays as it is
+    if not is_exact(cfg):  # all of the photograph is drawn anew
         photo = replace(photo, regions=())
-        operator = build_operator(cfg, photo.full.target)
+    operator = build_operator(cfg, photo.full.target)
     check_photo(cfg, photo, operator)
     if not operator.exact:
         return plan_part("", cfg, photo)
@@ -72,9 +72,8 @@ def plan(cfg: DictConfig, photo: Photo) -> Job:
 def check_photo(cfg: DictConfig, photo: Photo, operator: Operator) -> None:
     """Raise UserError for a photograph that the operator does not go with."""
     width, height = photo.picture.size
-    if photo.truth is not None and operator.per_pixel and photo.truth.size != (width, height):
-        said = "data.truth is {}x{} but the image is {}x{}; give a file of the image's size"
-        raise UserError(said.format(*photo.truth.size, width, height))
+    if photo.truth is not None and operator.per_pixel:
+        same_size("data.truth", OmegaConf.select(cfg, "data.truth"), photo.truth, photo.picture.size)
     if operator.exact:
         return check_hole(cfg, photo)
     if OmegaConf.select(cfg, "data.image") is None:

@@ -14,6 +14,8 @@ from dip.files import atomic_write, write_json, write_text
 
 OUTPUTS = Path("outputs")
 PARTS = ("region_*", "thin", "large")  # the folders of parts
+# The classical methods, by the names of their pictures.
+BASELINES = {"biharmonic": "biharmonic", "non_local_means": "non-local means", "lanczos": "Lanczos"}
 RESULTS = ("inpainted", "restored")  # the names of the result: with its known pixels as they were, and drawn anew
 
 

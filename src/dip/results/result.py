@@ -22,7 +22,7 @@ from dip.image.metrics import biharmonic, texture_distance
 from dip.image.photo import Photo, Tensors
 from dip.prior.operators.operator import Operator, picture_shape
 from dip.prior.sample import Sample, compare, compare_texture, measure
-from dip.results.folder import RESULTS, RunFolder
+from dip.results.folder import BASELINES, RESULTS, RunFolder
 from dip.results.interval import calibrate, coverage
 from dip.results.patches.denoising import Denoising
 from dip.results.patches.refinement import Refinement
@@ -34,7 +34,7 @@ from dip.training.stopping import best_state, rules, stopped_by
 log = logging.getLogger(__name__)
 FILLED = 300_000  # pixels of a hole
 LABELS = {"composite": "inpainted", "before_refine": "before refinement", "before_texture": "before texture"}
-LABELS |= {name: f"{name.replace('_', ' ')} (baseline)" for name in ("biharmonic", "non_local_means", "lanczos")}
+LABELS |= {name: f"{method} (baseline)" for name, method in BASELINES.items()}
 
 
 class Result(NamedTuple):

@@ -11,6 +11,7 @@ from dip.errors import UserError
 from dip.image.files.opening import open_picture
 from dip.image.tensors import drawn_values
 from dip.options import checked
+from dip.prior.losses import blurred
 from dip.prior.operators.operator import Operator
 
 
@@ -40,9 +41,11 @@ class Blur(Operator):
 
 
 def gaussian(sd: float) -> Tensor:
-    distances = torch.arange(-round(3 * sd), round(3 * sd) + 1, dtype=torch.float32)
-    line = torch.exp(-0.5 * (distances / sd).square())
-    return torch.outer(line, line) / line.sum() ** 2
+    """The kernel of `blurred`, (h, w): what it makes of a single pixel."""
+    reach = round(3 * sd)
+    pixel = torch.zeros(1, 1, 2 * reach + 1, 2 * reach + 1)
+    pixel[..., reach, reach] = 1
+    return blurred(pixel, sd)[0, 0]
 
 
 def read_kernel(path: str) -> Tensor:

@@ -1,7 +1,7 @@
 """Noise in a result: a mixture of what several methods draw, weighed by the pixels that the run held out."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -10,12 +10,12 @@ from annotated_types import Ge, Gt, Le
 from torch import Tensor
 
 from dip.errors import UserError
-from dip.image.metrics import noise_sd, non_local_means, psnr
+from dip.image.metrics import noise_sd, non_local_means
 from dip.options import checked
 from dip.prior.operators.operator import Operator
 from dip.prior.sample import Sample
 from dip.results.patches.group_sparse import Groups
-from dip.results.patches.refinement import NETWORK, blend, weigh
+from dip.results.patches.refinement import NETWORK, blend, judge, shares
 from dip.training.holdout import Evidence
 
 log = logging.getLogger(__name__)
@@ -62,17 +62,15 @@ class Denoising:
         noisy = sample.target.lerp(output, 1 - sample.mask)
         sd = noise_sd(sample.target, sample.mask)
         weights = {f"round_{number}": 1 / self.rounds for number in range(1, self.rounds + 1)}
-        found: dict[str, Any] = {"noise_sd": sd}
+        found: dict[str, Any] = {}
         if evidence is not None:
             unseen = torch.where(evidence.held_out, evidence.picture, noisy)
             drawn = dict(self.draw(evidence.picture, unseen, sd))
-            weights = weigh(drawn, sample.target, evidence.held_out)
-            drawn["mixed"] = blend(weights, drawn)
-            scores = {name: psnr(picture, sample.target, evidence.held_out) for name, picture in drawn.items()}
-            evidence, found = evidence._replace(picture=drawn["mixed"]), {**found, "psnr_held_out": scores}
-        shares = ", ".join(f"{100 * weight:.0f} % {name.replace('_', ' ')}" for name, weight in weights.items())
-        log.info("Noise of a standard deviation of %.1f (white is 255). The picture is %s.", 255 * sd, shares)
-        return blend(weights, dict(self.draw(output, noisy, sd))), evidence, {"weights": weights, **found}
+            weights, evidence, found = judge(drawn, sample.target, evidence)
+        said = "Noise of a standard deviation of %.1f (white is 255). The picture is drawn by %s."
+        log.info(said, 255 * sd, shares(weights))
+        drawn = up_to_last(weights, self.draw(output, noisy, sd))
+        return blend(weights, drawn), evidence, {"weights": weights, "noise_sd": sd, **found}
 
     def draw(self, output: Tensor, noisy: Tensor, sd: float) -> Iterator[tuple[str, Tensor]]:
         """The picture (1, C, H, W) of each method, by its name."""
@@ -84,3 +82,11 @@ class Denoising:
         for number in range(2, self.rounds + 1):
             found = self.groups.shrink_all(found.lerp(noisy, self.noise_share), found, self.next_threshold * largest)
             yield f"round_{number}", found.clamp(0, 1)
+
+
+def up_to_last(weights: Mapping[str, float], drawn: Iterator[tuple[str, Tensor]]) -> dict[str, Tensor]:
+    """What is drawn up to the last method that has a weight; the rounds after it are not needed."""
+    found: dict[str, Tensor] = {}
+    while not weights.keys() <= found.keys():
+        found.update([next(drawn)])
+    return found

@@ -18,6 +18,7 @@ from dip.image.metrics import biharmonic, psnr
 from dip.options import checked
 from dip.prior.operators.operator import Operator
 from dip.prior.sample import Sample
+from dip.results.folder import BASELINES
 from dip.results.patches.group_sparse import GroupSparse
 from dip.training.holdout import Evidence
 
@@ -81,36 +82,60 @@ class Refinement:
         if evidence is not None:
             target, mask = sample.target * ~evidence.held_out, sample.mask * ~evidence.held_out
             drawn = dict(self.draw([NETWORK, *self.steps, SMOOTH], evidence.picture, target, mask))
-            weights = weigh(drawn, sample.target, evidence.held_out)
-            mixed = blend(weights, drawn)
-            drawn["mixed"] = mixed
-            scores = {name: psnr(picture, sample.target, evidence.held_out) for name, picture in drawn.items()}
-            evidence, found = evidence._replace(picture=mixed), {"psnr_held_out": scores}
+            weights, evidence, found = judge(drawn, sample.target, evidence)
         drawn = dict(self.draw(weights, output, sample.target, sample.mask))
-        shares = ", ".join(f"{100 * weight:.0f} % {words(name)}" for name, weight in weights.items())
-        log.info("The hole is drawn by %s.", shares)
+        log.info("The hole is drawn by %s.", shares(weights))
         return torch.where(sample.mask < 1, blend(weights, drawn), output), evidence, {"weights": weights, **found}
 
     def enlarge(self, output: Tensor, sample: Sample) -> Tensor:
         """The output drawn anew everywhere, with just the sample's measurement: (1, C, H, W)."""
         put_back = partial(sample.operator.put_back, measurement=sample.target)
         everywhere = torch.ones_like(output[:, :1], dtype=torch.bool)
-        each = [step.rounds_of(put_back(output), everywhere, put_back) for step in self.steps.values()]
-        return torch.stack([deque(rounds, maxlen=1).pop() for rounds in each]).mean(dim=0)
+        drawn = {
+            name: last(step.rounds_of(put_back(output), everywhere, put_back)) for name, step in self.steps.items()
+        }
+        return blend(dict.fromkeys(drawn, 1 / len(drawn)), drawn)
 
     def draw(self, methods: Iterable[str], picture: Tensor, target: Tensor, mask: Tensor) -> Iterator[tuple[str, Any]]:
         """The picture (1, C, H, W) of each method, by its name."""
         for name in methods:
             if name in self.steps:
-                (drawn,) = deque(self.steps[name](picture, target, mask), maxlen=1)  # without keeping those before it
+                drawn = last(self.steps[name](picture, target, mask))
             else:
                 drawn = picture if name == NETWORK else biharmonic(target, mask)
             yield name, drawn.clamp(0, 1)
 
 
+def last(rounds: Iterator[Tensor]) -> Tensor:
+    """The picture of the last round, without keeping those before it."""
+    (picture,) = deque(rounds, maxlen=1)
+    return picture
+
+
+def judge(
+    drawn: Mapping[str, Tensor], target: Tensor, evidence: Evidence
+) -> tuple[dict[str, float], Evidence, dict[str, Any]]:
+    """The weights of methods by what they draw, (1, C, H, W), of held-out pixels; the evidence of their mixture.
+
+    And what metrics.json holds of it: the PSNR of each method and of the mixture there.
+    """
+    weights = weigh(drawn, target, evidence.held_out)
+    mixed = blend(weights, drawn)
+    each = {**drawn, "mixed": mixed}
+    scores = {name: psnr(picture, target, evidence.held_out) for name, picture in each.items()}
+    return weights, evidence._replace(picture=mixed), {"psnr_held_out": scores}
+
+
+def shares(weights: Mapping[str, float]) -> str:
+    """The weights in words."""
+    return ", ".join(f"{100 * weight:.0f} % {words(name)}" for name, weight in weights.items())
+
+
 def words(method: str) -> str:
-    side = method.removeprefix("patches_")
-    return {NETWORK: "the network", SMOOTH: "biharmonic inpainting"}.get(method, f"similar patches of {side}x{side}")
+    kind, _, number = method.rpartition("_")
+    patches = {"patches": f"similar patches of {number}x{number}", "round": f"round {number} of similar patches"}
+    named = {**BASELINES, NETWORK: "the network", SMOOTH: "biharmonic inpainting"}
+    return named[method] if method in named else patches[kind]
 
 
 def weigh(drawn: Mapping[str, Tensor], target: Tensor, region: Tensor) -> dict[str, float]:

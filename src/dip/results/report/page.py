@@ -14,6 +14,7 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from dip.files import write_text
+from dip.results.folder import BASELINES
 from dip.results.report import plots
 from dip.results.report.plots import Curve
 from dip.results.report.tables import (
@@ -34,15 +35,12 @@ PICTURES = {
     "masked": "damaged",
     "measured": "measured",
     "truth": "ground truth",
-    "biharmonic": "biharmonic (baseline)",
-    "non_local_means": "non-local means (baseline)",
-    "lanczos": "Lanczos (baseline)",
+    **{name: f"{method} (baseline)" for name, method in BASELINES.items()},
     "composite": "repaired",
     "output": "the network's whole output",
     "supervision": "coverage: magenta is outside the receptive field of every known pixel",
     "uncertainty": "uncertainty: white is the largest standard deviation",
 }
-BASELINES = ("biharmonic", "non_local_means", "lanczos")
 BASELINE_SCORES = ("baseline.psnr_hole", "baseline.psnr_all")
 REPAIRED = ("composite", "output")
 SHEET_SIDE, PAGE_SIDE = 360, 1024  # pixels of the longer side, of a picture among many and of one by itself
@@ -69,7 +67,7 @@ def as_page(report: Report) -> str:
         winners={ranked[0].name for ranked in report.pictures} if report.has_best else set(),
         labels=PICTURES,
         first=first,
-        names={"damaged": DAMAGED, "baselines": BASELINES, "repaired": REPAIRED},
+        names={"damaged": DAMAGED, "baselines": tuple(BASELINES), "repaired": REPAIRED},
         embedded=embedded,
         single=describe_single(report.runs[0]) if single else None,
         effects={} if single else effects(report),
