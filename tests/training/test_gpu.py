@@ -13,8 +13,11 @@ from pytorch_lightning import Callback
 from torch import nn
 
 from dip.config.build import Experiment
+from dip.config.compose import compose
 from dip.errors import Interrupted, UserError
+from dip.prior.operators.operator import picture_shape
 from dip.training.cuda_graph import CapturedStep
+from dip.training.holdout import Evidence
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="this machine has no GPU")]
 GPU = ["trainer.accelerator=gpu", "trainer.max_steps=10", "callbacks.images=null", "callbacks.animation=null"]
@@ -157,6 +160,44 @@ def test_no_step_waits_for_the_gpu_but_those_that_report(config, run, tmp_path, 
         run(config(*GPU, "trainer.max_steps=35", "stopping.refit_share=0.1", *off), tmp_path / "run", watch=watch)
     finally:
         torch.cuda.set_sync_debug_mode("default")
+
+
+@pytest.mark.parametrize("recipe", ["quick", "quality", "denoise", "super_resolution"])
+def test_a_result_is_refined_on_the_gpu_as_on_the_cpu(built, photograph, mask, tmp_path, recipe):
+    files = [f"data.image={photograph}"] + [f"data.mask={mask}"] * recipe.startswith("qu")
+    pictures = []
+    for device in ("cpu", "gpu"):
+        cfg = compose([f"experiment={recipe}", *files, f"trainer.accelerator={device}", "members=1"])
+        writer = built(cfg, tmp_path / device).writer
+        assert writer.device.type == {"cpu": "cpu", "gpu": "cuda"}[device]
+        target = writer.photo.work.target
+        output = torch.nn.functional.interpolate(target, picture_shape(writer.operator, target)[-2:])
+        held_out = torch.zeros_like(target[:, :1], dtype=torch.bool)
+        held_out[..., 4:12, 4:12] = True
+        drawn, _, _, found = writer.draw_holes(output, Evidence(output, held_out, None))
+        pictures.append(drawn)
+        assert found["refine"]["weights"]
+    assert (pictures[0] - pictures[1]).abs().mean() < 1e-3
+
+
+def test_members_at_once_draw_the_noise_that_they_draw_one_by_one(config, run, tmp_path):
+    def losses(at_once):
+        seen = []
+        still = ["members=3", "input.noise=0.5", "optimizer.lr=1e-12", "average=none", f"members_at_once={at_once}"]
+        run(config(*GPU, *still), tmp_path / f"run_{at_once}", watch=lambda experiment: seen.append(Curve(experiment)))
+        assert all(curve.captured == len(curve.losses) for curve in seen)
+        return [curve.losses for curve in seen]
+
+    one, three = losses(1), losses(3)
+    assert len({loss for member in three for loss in member}) == 30
+    assert [pytest.approx(member, rel=2e-3) for member in one] == three
+
+
+def test_members_at_once_learn_the_same(config, run, tmp_path):
+    ours = ["members=3", "input.noise=0.0", "trainer.max_steps=20"]
+    one, three = (run(config(*GPU, *ours, f"members_at_once={n}"), tmp_path / f"run_{n}") for n in (1, 3))
+    for name in one["members"]:
+        assert three["members"][name]["psnr_known"] == pytest.approx(one["members"][name]["psnr_known"], abs=0.1)
 
 
 def test_out_of_memory_is_one_line(config, run, tmp_path):

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from dip.config.check import check_values
 from dip.config.compose import depth_of_table, needs_hole_kind, swept_overrides, to_yaml, with_depth, with_hole_kind
-from dip.config.machine import check_machine, choose_precision, one_process, out_of_memory, quiet
+from dip.config.machine import check_machine, choose_precision, device_of, one_process, out_of_memory, quiet
 from dip.config.parts import instantiate_group
 from dip.errors import UserError
 from dip.image.holes import split_by_depth
@@ -147,7 +147,7 @@ def build_writer(cfg: DictConfig, photo: Photo, folder: RunFolder) -> ResultWrit
     operator, refine, texture = build_operator(cfg, target), instantiate_group(cfg, "refine"), None
     if operator.exact:  # else the details around a hole are noise
         texture = instantiate_group(cfg, "texture", target=target, mask=known_in_all(mask))
-    return ResultWriter(photo, folder, OutputFile(**cfg.output), refine, texture, operator)
+    return ResultWriter(photo, folder, OutputFile(**cfg.output), refine, texture, operator, device_of(cfg))
 
 
 def build_callbacks(cfg: DictConfig, stopping: pl.Callback | None, **ready: Any) -> list[pl.Callback]:

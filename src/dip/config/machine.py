@@ -23,13 +23,23 @@ def choose_precision(wanted: str, accelerator: str) -> str:
     """`wanted`; for "auto" bfloat16 autocast where the hardware multiplies bfloat16 itself, float32 elsewhere."""
     if wanted != "auto":
         return wanted
-    if accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available():
+    if is_cuda(accelerator):
         native = torch.cuda.is_bf16_supported(including_emulation=False)
     elif accelerator in ("auto", "gpu", "mps") and torch.backends.mps.is_available():
         native = False
     else:
         native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
     return "bf16-mixed" if native else "32-true"
+
+
+def is_cuda(accelerator: str) -> bool:
+    return accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
+
+
+def device_of(cfg: DictConfig) -> torch.device:
+    """The CUDA device that a run trains on; the CPU, where that is none or another GPU."""
+    index, *_ = cfg.trainer.devices or [0]
+    return torch.device("cuda", index) if is_cuda(cfg.trainer.accelerator) else torch.device("cpu")
 
 
 def one_process() -> LightningEnvironment:

@@ -208,7 +208,7 @@ def to_pil(picture: Tensor) -> Image.Image:
 def save_png(picture: Image.Image, path: Path) -> None:
     """A PNG file, whole or not at all."""
     with atomic_write(path) as file:
-        picture.save(file, "PNG")
+        picture.save(file, "PNG", compress_level=1)  # a third of the time of level 6, and hardly larger
 
 
 def photograph(name: str, width: int, height: int) -> Tensor:

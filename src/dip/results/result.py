@@ -1,13 +1,14 @@
 """A run's result: the repaired picture, the pictures beside it, and metrics.json."""
 
 import logging
-import time
+from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from lightning_fabric.utilities import move_data_to_device
 from numpy.typing import NDArray
 from pytorch_lightning import Callback, Trainer
 from torch import Tensor
@@ -30,6 +31,7 @@ from dip.results.patches.texture import Quilting
 from dip.results.pictures import side_by_side
 from dip.training.holdout import Evidence
 from dip.training.stopping import best_state, rules, stopped_by
+from dip.turns import clock
 
 log = logging.getLogger(__name__)
 FILLED = 300_000  # pixels of a hole
@@ -111,15 +113,16 @@ class ResultWriter:
     refine: Refinement | Denoising | None  # draws a thin hole in the output anew, or all of a noisy picture
     texture: Quilting | None  # gives a large hole in the output its details
     operator: Operator
+    device: torch.device  # where `refine` works; Apple's GPUs do not compute the eigenvectors that it needs
 
     def sample(self, tensors: Tensors) -> Sample:
         return Sample(*tensors, operator=self.operator)
 
     def write(self, output: Tensor, run: dict[str, Any], evidence: Evidence | None = None) -> Result:
         """output: (1, C, h, w), at the size of the work; run: what is known of how it was reached."""
-        started = time.monotonic()
+        started = clock()
         output, std, before, found = self.draw_holes(output, evidence)
-        run = {**run, **found, "seconds": round(run["seconds"] + time.monotonic() - started, 2)}
+        run = {**run, **found, "seconds": round(run["seconds"] + clock() - started, 2)}
         pictures, full = self.pictures(output, before), self.photo.enlarge(output)
         picture = self.photo.paste(full) if self.operator.exact else self.photo.drawn(full)
         file = self.write_file(picture)
@@ -159,7 +162,9 @@ class ResultWriter:
         std, before, found = None, {}, {}
         if self.refine is not None and self.refine.rounds > 0:
             before["before_refine"] = output
-            output, evidence, found["refine"] = self.refine(output, self.sample(self.photo.work), evidence)
+            given = output, self.sample(self.photo.work), evidence
+            *drawn, found["refine"] = self.refine(*move_data_to_device(deepcopy(given), self.device))
+            output, evidence = move_data_to_device(drawn, torch.device("cpu"))
         # Of a reduced picture nothing is known of the details that its reduction has averaged away.
         known = self.operator.exact and not self.photo.is_reduced
         if known and evidence is not None and evidence.deviation is not None:
@@ -226,13 +231,13 @@ class Results(Callback):
     result: Result = field(init=False)  # once the run has ended
 
     def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
-        self.started = time.monotonic() - self.seconds_before
+        self.started = clock() - self.seconds_before
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Sample, batch_idx: int) -> None:
         self.loss = outputs["loss"]
 
     def on_train_end(self, trainer: Trainer, pl_module: Any) -> None:
-        seconds = time.monotonic() - self.started
+        seconds = clock() - self.started
         with best_state(trainer, pl_module), trainer.precision_plugin.forward_context():
             output, deviation = pl_module.predict().float().cpu(), pl_module.deviation()
         deviation = None if deviation is None else deviation.float().cpu()
@@ -255,7 +260,7 @@ class Results(Callback):
         self.result = result._replace(picture=picture, std=std, outputs=output, deviations=deviation, evidence=evidence)
 
     def state_dict(self) -> dict[str, Any]:
-        return {"seconds": time.monotonic() - self.started}
+        return {"seconds": clock() - self.started}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.seconds_before = state_dict["seconds"]

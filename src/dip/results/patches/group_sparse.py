@@ -155,9 +155,11 @@ class GroupSparse(Groups):
 
 
 def eigenvectors(matrices: Tensor) -> tuple[Tensor, Tensor]:
-    """The eigenvalues (N, K) and eigenvectors (N, K, K) of symmetric matrices; LAPACK itself uses one thread."""
+    """The eigenvalues (N, K) and eigenvectors (N, K, K) of symmetric matrices; on a CPU LAPACK uses one thread."""
     matrices = matrices + TINY * torch.eye(matrices.shape[-1], device=matrices.device)
-    threads = torch.get_num_threads() if matrices.device.type == "cpu" else 1
+    if matrices.is_cuda:
+        return torch.linalg.eigh(matrices)
+    threads = torch.get_num_threads()
     values, vectors = zip(*workers(threads).map(torch.linalg.eigh, matrices.chunk(threads)), strict=True)
     return torch.cat(values), torch.cat(vectors)
 

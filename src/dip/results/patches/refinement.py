@@ -144,10 +144,10 @@ def weigh(drawn: Mapping[str, Tensor], target: Tensor, region: Tensor) -> dict[s
     The weights are not negative and add up to one.
     """
     inside = region.expand_as(target)
-    columns = np.stack([picture[inside].numpy() for picture in drawn.values()], axis=1).astype(np.float64)
+    columns = np.stack([picture[inside].cpu().numpy() for picture in drawn.values()], axis=1).astype(np.float64)
     strict = 1e3 * len(columns) ** 0.5  # of the row that has the weights add up to one
     system = np.vstack([columns, np.full((1, columns.shape[1]), strict)])
-    weights, _ = nnls(system, np.append(target[inside].numpy().astype(np.float64), strict))
+    weights, _ = nnls(system, np.append(target[inside].cpu().numpy().astype(np.float64), strict))
     kept = {name: float(weight) for name, weight in zip(drawn, weights, strict=True) if weight > LEAST}
     return {name: round(weight / sum(kept.values()), 4) for name, weight in kept.items()}
 
