@@ -14,7 +14,7 @@ import dip
 from dip.config.compose import CONFIGS
 from dip.options import options_of
 
-ORDER = ("errors", "files", "options", "turns", "image", "prior", "training", "results", "config", "repair", "cli")
+ORDER = ("errors", "files", "options", "image", "prior", "training", "results", "config", "repair", "cli")
 HOUSE = Path(dip.__file__).parent
 MODULES = {path.relative_to(HOUSE).as_posix(): ast.parse(path.read_text()) for path in sorted(HOUSE.rglob("*.py"))}
 ROOMS = sorted({HOUSE / Path(name).parent for name in MODULES} - {HOUSE})

@@ -203,7 +203,6 @@ def leaves(cfg, prefix=""):
 ELSEWHERE = {
     "model.activation_checkpointing",  # memory: below and prior/test_unet
     "input.reduction",  # only a deep decoder takes another size: prior/test_nets
-    "members_at_once",  # repair/test_at_once
     "name",  # the folder: cli/test_command
     "texture.patch",  # which holes get texture: results/test_texture
     "optimizer.fused",  # speed

@@ -180,26 +180,6 @@ def test_a_result_is_refined_on_the_gpu_as_on_the_cpu(built, photograph, mask, t
     assert (pictures[0] - pictures[1]).abs().mean() < 1e-3
 
 
-def test_members_at_once_draw_the_noise_that_they_draw_one_by_one(config, run, tmp_path):
-    def losses(at_once):
-        seen = []
-        still = ["members=3", "input.noise=0.5", "optimizer.lr=1e-12", "average=none", f"members_at_once={at_once}"]
-        run(config(*GPU, *still), tmp_path / f"run_{at_once}", watch=lambda experiment: seen.append(Curve(experiment)))
-        assert all(curve.captured == len(curve.losses) for curve in seen)
-        return [curve.losses for curve in seen]
-
-    one, three = losses(1), losses(3)
-    assert len({loss for member in three for loss in member}) == 30
-    assert [pytest.approx(member, rel=2e-3) for member in one] == three
-
-
-def test_members_at_once_learn_the_same(config, run, tmp_path):
-    ours = ["members=3", "input.noise=0.0", "trainer.max_steps=20"]
-    one, three = (run(config(*GPU, *ours, f"members_at_once={n}"), tmp_path / f"run_{n}") for n in (1, 3))
-    for name in one["members"]:
-        assert three["members"][name]["psnr_known"] == pytest.approx(one["members"][name]["psnr_known"], abs=0.1)
-
-
 def test_out_of_memory_is_one_line(config, run, tmp_path):
     torch.cuda.set_per_process_memory_fraction(1e-4)
     try:

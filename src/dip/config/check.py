@@ -15,7 +15,6 @@ from dip.options import check_options
 
 Steps = Annotated[int, Ge(1)]
 Threads = Annotated[int, Ge(1), "null is all"] | None
-AtOnce = Annotated[int, Ge(1), "null chooses"] | None
 # The options without a constructor of ours: those of train.yaml itself, and of other libraries' parts.
 OPTIONS: dict[str, Any] = {
     "seed": Annotated[int, Ge(0), Lt(2**32)],
@@ -23,7 +22,6 @@ OPTIONS: dict[str, Any] = {
     "hole_kind": Literal["auto", "thin", "large"],
     "large_from": Annotated[float, Gt(0)],
     "members": Annotated[int, Ge(1)],
-    "members_at_once": AtOnce,
     "frozen": Sequence[str],
     "threads": Threads,
     "objective": Literal["psnr_held_out", "psnr_hole", "psnr_all"],

@@ -15,7 +15,7 @@ from dip.results.folder import RunFolder
 # The groups that a resumed run may change; all others make the training step, whose state the checkpoint holds.
 CHANGEABLE = ("trainer", "callbacks", "data", "logger", "output")
 # How and where a run is started; it is the same run.
-STARTED = {"resume", "threads", "objective", "members_at_once", "trainer.devices"}
+STARTED = {"resume", "threads", "objective", "trainer.devices"}
 
 
 def resumed_config(folder: RunFolder, given: DictConfig, overrides: Sequence[str]) -> DictConfig:

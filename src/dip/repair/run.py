@@ -3,9 +3,7 @@
 import logging
 import signal
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
-from copy import deepcopy
-from functools import partial
+from contextlib import contextmanager
 from shlex import quote
 from typing import Any
 
@@ -16,7 +14,6 @@ from torch import Tensor
 from dip.config.build import Experiment, Guide, build, build_writer, read_data
 from dip.config.check import check_values
 from dip.config.compose import to_yaml
-from dip.config.machine import device_of
 from dip.config.parts import instantiate_group
 from dip.config.resume import before_repair, same_config
 from dip.errors import Interrupted, UserError
@@ -27,9 +24,8 @@ from dip.repair.join import join
 from dip.repair.plan import Job, plan
 from dip.results.folder import RunFolder
 from dip.results.result import OutputFile, Result, Results, ResultWriter, load_result
-from dip.training.interruption import Interruption, is_free
+from dip.training.interruption import Interruption
 from dip.training.rollback import DivergenceGuard
-from dip.turns import is_shown, take_turns
 
 log = logging.getLogger(__name__)
 members_log = logging.getLogger(f"{__name__}.members")  # heard in the runs that find colours too, which take minutes
@@ -76,13 +72,16 @@ def run_children(job: Job, folder: RunFolder, build: Build) -> Result:
     if job.has_parts:
         log.info("%d parts, one by one: regions, pieces of long holes, or thin and large holes", len(job.children))
     done: dict[str, Result] = {}
-    guide, at_once = None, members_at_once(job)
+    guide = None
     with folder.begin(to_yaml(job.cfg)):
         try:
             if job.guide is not None:
                 guide = find_colours(job, job.guide, folder, build)
-            for first in range(0, len(job.children), at_once):
-                done |= run_at_once(job, first, at_once, folder, guide, build)
+            for number, child in enumerate(job.children, 1):
+                if child.is_member:
+                    kind = "colour run" if job.name == "fill" else "ensemble member"
+                    members_log.info("%s %d of %d", kind, number, len(job.children))
+                done[child.name] = run(child, folder / child.name, guide and guide._replace(seconds=0.0), build)
         except KeyboardInterrupt as interrupt:
             what = "parts are repaired" if job.has_parts else "runs are done"
             raise interrupted(interrupt, f"{len(done)} of {len(job.children)} {what}", job.cfg, folder) from None
@@ -93,26 +92,6 @@ def run_children(job: Job, folder: RunFolder, build: Build) -> Result:
             result = join(job, folder, results, complete, 0.0 if guide is None else guide.seconds)
     log.info(str(result.file) if job.has_parts else summary_table(result))
     return result
-
-
-def members_at_once(job: Job) -> int:
-    """How many children of a job train at the same time: 1 for parts, and where signals have other handlers."""
-    if job.has_parts or not is_free():
-        return 1
-    return job.cfg.members_at_once or (4 if device_of(job.cfg).type == "cuda" else 1)
-
-
-def run_at_once(job: Job, first: int, count: int, folder: RunFolder, guide: Guide | None, build: Build) -> Any:
-    """The results of children of a job by their names, `count` of them from the `first` on, which take turns."""
-    children = {child.name: child for child in job.children[first : first + count]}
-    if not job.has_parts:
-        kind, last = "colour run" if job.name == "fill" else "ensemble member", first + len(children)
-        numbers = f"{kind} {last}" if len(children) == 1 else f"{kind}s {first + 1} to {last}, at once,"
-        members_log.info("%s of %d", numbers, len(job.children))
-    own = {name: deepcopy(guide and guide._replace(seconds=0.0)) for name in children}
-    runs = {name: partial(run, child, folder / name, own[name], build) for name, child in children.items()}
-    with as_one() if len(runs) > 1 else nullcontext():
-        return take_turns(runs, device_of(job.cfg))
 
 
 def check_first_run(job: Job, folder: RunFolder, build: Build) -> None:
@@ -244,25 +223,6 @@ def only_warnings() -> Iterator[None]:
     finally:
         logger.setLevel(before)
         members_log.setLevel(own)
-
-
-@contextmanager
-def as_one() -> Iterator[None]:
-    """Signals end all runs that take turns; of what they log below a warning the first one's is heard."""
-    signals, handlers = Interruption(), logging.getLogger().handlers
-    signals.listen()
-    for handler in handlers:
-        handler.addFilter(is_heard)
-    try:
-        yield
-    finally:
-        signals.restore()
-        for handler in handlers:
-            handler.removeFilter(is_heard)
-
-
-def is_heard(record: logging.LogRecord) -> bool:
-    return record.levelno >= logging.WARNING or is_shown()
 
 
 def interrupted(interrupt: KeyboardInterrupt, said: str, cfg: DictConfig, folder: RunFolder) -> Interrupted:

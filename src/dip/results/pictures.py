@@ -100,8 +100,7 @@ class Animation(Callback):
             self.frames.append(frame)
 
     def on_train_end(self, trainer: Trainer, pl_module: Any) -> None:
-        # Pillow's own choice of colours takes a hundred times as long, and is hardly better.
-        first, *others = (frame.quantize(method=Image.Quantize.FASTOCTREE) for frame in self.frames)
+        first, *others = map(with_palette, self.frames)
         durations = [*[self.frame_ms] * len(others), self.last_ms]
         with atomic_write(Path(trainer.default_root_dir, "training.gif")) as file:
             first.save(file, "GIF", save_all=True, append_images=others, duration=durations, loop=0)
@@ -113,6 +112,14 @@ class Animation(Callback):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.frames = [Image.fromarray(frame.numpy()) for frame in state_dict["frames"]]
+
+
+def with_palette(frame: Image.Image) -> Image.Image:
+    """A frame of a GIF, with 256 colours, which every ninth pixel chooses: all of them take three times as long."""
+    if frame.mode == "L":
+        return frame
+    few = frame.resize([max(side // 3, 1) for side in frame.size], Image.Resampling.NEAREST)
+    return frame.quantize(palette=few.quantize(), dither=Image.Dither.NONE)
 
 
 @dataclass(eq=False, repr=False)

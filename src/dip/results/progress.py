@@ -11,7 +11,6 @@ from pytorch_lightning.callbacks.progress.tqdm_progress import Tqdm
 
 from dip.options import checked
 from dip.prior.sample import Sample, measure
-from dip.turns import is_shown
 
 log = logging.getLogger(__name__)
 
@@ -24,8 +23,7 @@ class Progress(TQDMProgressBar):
         super().__init__(refresh_rate=every_steps)
         self.every_steps = every_steps
         self.latest: dict[str, float] = {}
-        # In a terminal or a notebook; of runs that take turns, the first one's.
-        if not (sys.stdout.isatty() or "ipykernel" in sys.modules) or not is_shown():
+        if not (sys.stdout.isatty() or "ipykernel" in sys.modules):  # a terminal, or a notebook
             self.disable()
 
     def init_train_tqdm(self) -> Tqdm:

@@ -1,6 +1,7 @@
 """A run's result: the repaired picture, the pictures beside it, and metrics.json."""
 
 import logging
+import time
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -31,7 +32,6 @@ from dip.results.patches.texture import Quilting
 from dip.results.pictures import side_by_side
 from dip.training.holdout import Evidence
 from dip.training.stopping import best_state, rules, stopped_by
-from dip.turns import clock
 
 log = logging.getLogger(__name__)
 FILLED = 300_000  # pixels of a hole
@@ -120,9 +120,9 @@ class ResultWriter:
 
     def write(self, output: Tensor, run: dict[str, Any], evidence: Evidence | None = None) -> Result:
         """output: (1, C, h, w), at the size of the work; run: what is known of how it was reached."""
-        started = clock()
+        started = time.monotonic()
         output, std, before, found = self.draw_holes(output, evidence)
-        run = {**run, **found, "seconds": round(run["seconds"] + clock() - started, 2)}
+        run = {**run, **found, "seconds": round(run["seconds"] + time.monotonic() - started, 2)}
         pictures, full = self.pictures(output, before), self.photo.enlarge(output)
         picture = self.photo.paste(full) if self.operator.exact else self.photo.drawn(full)
         file = self.write_file(picture)
@@ -231,13 +231,13 @@ class Results(Callback):
     result: Result = field(init=False)  # once the run has ended
 
     def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
-        self.started = clock() - self.seconds_before
+        self.started = time.monotonic() - self.seconds_before
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Sample, batch_idx: int) -> None:
         self.loss = outputs["loss"]
 
     def on_train_end(self, trainer: Trainer, pl_module: Any) -> None:
-        seconds = clock() - self.started
+        seconds = time.monotonic() - self.started
         with best_state(trainer, pl_module), trainer.precision_plugin.forward_context():
             output, deviation = pl_module.predict().float().cpu(), pl_module.deviation()
         deviation = None if deviation is None else deviation.float().cpu()
@@ -260,7 +260,7 @@ class Results(Callback):
         self.result = result._replace(picture=picture, std=std, outputs=output, deviations=deviation, evidence=evidence)
 
     def state_dict(self) -> dict[str, Any]:
-        return {"seconds": clock() - self.started}
+        return {"seconds": time.monotonic() - self.started}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.seconds_before = state_dict["seconds"]

@@ -8,13 +8,10 @@ from typing import Any
 from pytorch_lightning import Callback, Trainer
 
 from dip.prior.sample import Sample
-from dip.turns import hand_over
 
 log = logging.getLogger(__name__)
 # What asks a run to end; Windows has no SIGUSR1.
 SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1", "SIGUSR2") if hasattr(signal, name)]
-OURS = (signal.SIG_DFL, signal.SIG_IGN, signal.default_int_handler, None)  # handlers that may be replaced
-listening: list["Interruption"] = []  # of the main thread, which alone may handle signals
 
 
 class Interruption(Callback):
@@ -30,12 +27,8 @@ class Interruption(Callback):
         self.pending: list[signal.Signals] = []  # received, to be passed on to those handlers
 
     def setup(self, trainer: Trainer, pl_module: Any, stage: str) -> None:
-        self.listen()
-
-    def listen(self) -> None:
-        if threading.current_thread() is threading.main_thread():
+        if threading.current_thread() is threading.main_thread():  # no other one may handle signals
             self.handlers = {number: signal.signal(number, self.receive) for number in SIGNALS}
-            listening.append(self)
 
     def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
         for number in list(self.handlers)[1:]:  # Lightning has replaced them by handlers of its own
@@ -43,7 +36,7 @@ class Interruption(Callback):
 
     def receive(self, number: int, frame: Any) -> None:
         received = signal.Signals(number)
-        if self.handlers[received] not in OURS:
+        if self.handlers[received] not in (signal.SIG_DFL, signal.SIG_IGN, signal.default_int_handler, None):
             self.pending.append(received)
             return
         if self.received is None:
@@ -52,9 +45,6 @@ class Interruption(Callback):
         signal.signal(signal.SIGINT, signal.SIG_DFL)
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Sample, batch_idx: int) -> None:
-        hand_over()
-        if not self.handlers and listening:  # a thread of its own
-            self.received = self.received or listening[0].received
         trainer.should_stop = trainer.should_stop or self.received is not None
 
     def pass_on(self) -> None:
@@ -70,11 +60,3 @@ class Interruption(Callback):
         """Restore the earlier handlers. Call it after an exception too, where Lightning calls no teardown."""
         for number, handler in self.handlers.items():
             signal.signal(number, handler)
-        if self in listening:
-            listening.remove(self)
-
-
-def is_free() -> bool:
-    """Whether every signal is ours to handle here."""
-    is_main = threading.current_thread() is threading.main_thread()
-    return is_main and all(signal.getsignal(number) in OURS for number in SIGNALS)
