@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help install run test lint types tensorboard clean
+.PHONY: help install run studio test lint types tensorboard clean
 
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -11,6 +11,9 @@ install: .venv/installed ## create .venv and install the project with the tested
 
 run: .venv/installed ## repair the example picture; ARGS="data.image=PHOTO data.mask=MASK" for your own
 	$(BIN)/python train.py $(ARGS)
+
+studio: .venv/installed ## repair in the browser: paint, watch, compare; PHOTO=photo.jpg to begin with one
+	$(BIN)/python scripts/studio.py $(PHOTO)
 
 test: .venv/installed ## run the tests
 	$(BIN)/pytest $(ARGS)

@@ -24,8 +24,6 @@ from dip.errors import UserError
 from dip.image import shapes
 from dip.image.shapes import Hole, Point
 
-TINT = "magenta"  # which photographs hardly have
-
 # PyTorch, behind dip.image.tensors and masks, is imported where it is needed, so that --help and a slip answer at once.
 
 
@@ -124,12 +122,6 @@ def check_outputs(arguments: argparse.Namespace) -> None:
         raise UserError(f"{arguments.preview} is both mask and preview; give two names")
 
 
-def preview(photo: Image.Image, hole: Hole) -> Image.Image:
-    """The photograph with its hole tinted."""
-    tinted = Image.blend(photo, Image.new("RGB", photo.size, TINT), 0.6)
-    return Image.composite(tinted, photo, Image.fromarray(hole))
-
-
 def make_mask(arguments: argparse.Namespace) -> str:
     """Write the files; return one line about them."""
     from dip.image import tensors
@@ -140,7 +132,7 @@ def make_mask(arguments: argparse.Namespace) -> str:
     hole = make_hole(photo, arguments.steps)
     tensors.save_png(Image.fromarray(hole if arguments.hole == "white" else ~hole).convert("L"), arguments.mask)
     if arguments.preview:
-        tensors.save_png(preview(photo, hole), arguments.preview)
+        tensors.save_png(shapes.tinted(photo, hole), arguments.preview)
     return f"{arguments.mask}: {photo.width}x{photo.height}, a hole of {hole.sum()} pixels ({100 * hole.mean():.1f} %)"
 
 

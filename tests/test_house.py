@@ -14,7 +14,7 @@ import dip
 from dip.config.compose import CONFIGS
 from dip.options import options_of
 
-ORDER = ("errors", "files", "options", "image", "prior", "training", "results", "config", "repair", "cli")
+ORDER = ("errors", "files", "options", "image", "prior", "training", "results", "config", "repair", "cli", "studio")
 HOUSE = Path(dip.__file__).parent
 MODULES = {path.relative_to(HOUSE).as_posix(): ast.parse(path.read_text()) for path in sorted(HOUSE.rglob("*.py"))}
 ROOMS = sorted({HOUSE / Path(name).parent for name in MODULES} - {HOUSE})
@@ -145,8 +145,8 @@ def test_errors_for_users_are_of_one_class():
         if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call)
     )
     assert raised.pop("UserError") > 20
-    # A signal, no room on the disk, and a name that the package does not have.
-    assert set(raised) <= {"Interrupted", "interrupted", "unrepaired", "OSError", "AttributeError"}
+    # A signal, no room on the disk, a name that the package does not have, and what a page says.
+    assert set(raised) <= {"Interrupted", "interrupted", "unrepaired", "OSError", "AttributeError", "gr.Error"}
 
 
 def test_a_photograph_is_opened_once_however_many_runs_repair_it(config, run, photograph, mask, tmp_path, monkeypatch):

@@ -6,7 +6,6 @@ The screenshots are kept in the tests' temporary folder.
 import fcntl
 import os
 import re
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,11 +14,9 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Page, expect
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 REPOSITORY = Path(__file__).parents[2]
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium: apt-get install chromium")
 
 
 @pytest.fixture(scope="session")
@@ -56,35 +53,6 @@ def single(sweep) -> Path:
     run = sweep / "model.decoder_kernel=3,model.depth=1"
     subprocess.run([sys.executable, REPOSITORY / "scripts" / "report.py", run], check=True, capture_output=True)
     return run
-
-
-@pytest.fixture(scope="session")
-def chromium() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])  # root has no sandbox
-        yield browser
-        browser.close()
-
-
-@pytest.fixture
-def visit(chromium, tmp_path):
-    """visit(address, width=1280, scheme="light"): a page, which at the end has told of no error."""
-    errors: list[str] = []
-    pages: list[Page] = []
-
-    def open_page(address, width=1280, scheme="light"):
-        page = chromium.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
-        page.on("console", lambda said: errors.append(said.text) if said.type == "error" else None)
-        page.on("pageerror", lambda error: errors.append(str(error)))
-        page.goto(address)
-        pages.append(page)
-        return page
-
-    yield open_page
-    for number, page in enumerate(pages):
-        page.screenshot(path=tmp_path / f"screenshot_{number}.png", full_page=True)
-        page.close()
-    assert errors == []
 
 
 def column(page: Page, name: str) -> list[str]:

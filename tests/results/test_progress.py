@@ -1,6 +1,8 @@
+import json
 from types import SimpleNamespace
 
 import pytest
+from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from dip.config.build import build, read_data
@@ -38,3 +40,17 @@ def test_progress_refuses_a_step_below_one(config, tmp_path):
     cfg = config("callbacks.progress.every_steps=0")
     with pytest.raises(ValueError, match=rf"^callbacks\.progress\.{rule}"):
         build(cfg, read_data(cfg), RunFolder(tmp_path))
+
+
+def test_a_preview_shows_the_picture_so_far_and_changes_nothing_of_the_result(config, tmp_path):
+    given = ["trainer.max_steps=6", "input.noise=0.1"]
+    watched = repair(config(*given, "callbacks.preview.every_seconds=0"), RunFolder(tmp_path / "watched"))
+    alone = repair(config(*given), RunFolder(tmp_path / "alone"))
+    found = json.loads((tmp_path / "watched" / "preview.json").read_text())
+    assert (found["step"], found["last"], found["seconds_left"], found["has_ended"]) == (6, 6, 0, True)
+    assert [step for step, _ in found["scores"]] == [1, 2, 3, 4, 5, 6]
+    with Image.open(tmp_path / "watched" / "preview.jpg") as picture:
+        assert picture.size == (40, 32)
+    assert not list((tmp_path / "alone").glob("preview.*"))
+    assert watched["psnr_hole"] == alone["psnr_hole"]
+    assert (tmp_path / "watched" / "inpainted.png").read_bytes() == (tmp_path / "alone" / "inpainted.png").read_bytes()

@@ -94,3 +94,9 @@ def grow(hole: Hole, pixels: int) -> Hole:
     if not hole.any():
         raise UserError("there is no hole yet that could grow")
     return morphology.isotropic_dilation(hole, pixels)
+
+
+def tinted(photo: Image.Image, hole: Hole, colour: str = "magenta") -> Image.Image:
+    """The photograph with its hole in a colour that photographs hardly have."""
+    veiled = Image.blend(photo, Image.new("RGB", photo.size, colour), 0.6)
+    return Image.composite(veiled, photo, Image.fromarray(hole))

@@ -1,14 +1,21 @@
-"""Progress: loss and PSNR while a run trains."""
+"""Progress: loss, PSNR and picture while a run trains."""
 
 import logging
+import math
 import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Annotated, Any
 
 from annotated_types import Ge
-from pytorch_lightning import Trainer
+from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.callbacks import TQDMProgressBar
 from pytorch_lightning.callbacks.progress.tqdm_progress import Tqdm
 
+from dip.files import atomic_write, write_json
+from dip.image.metrics import psnr
+from dip.image.tensors import to_pil
 from dip.options import checked
 from dip.prior.sample import Sample, measure
 
@@ -58,3 +65,41 @@ class Progress(TQDMProgressBar):
     def get_metrics(self, trainer: Trainer, pl_module: Any) -> dict[str, Any]:
         """What the bar shows, as text."""
         return {name: f"{value:.5f}" if name == "loss" else f"{value:.1f} dB" for name, value in self.latest.items()}
+
+
+@checked
+@dataclass(eq=False, repr=False)
+class Preview(Callback):
+    """preview.jpg and preview.json in the run's folder, for whoever watches it from outside.
+
+    The picture is the composite so far. The JSON file has `step`, `last` (the most that there can be), `seconds_left`
+    (at most), `has_ended` (the result is being drawn), and `scores`: a list of [step, PSNR in dB] of held-out pixels,
+    or of known ones where none are held out.
+    """
+
+    every_seconds: Annotated[float, Ge(0), "null writes none"] | None
+    scores: list[tuple[int, float]] = field(default_factory=list, init=False)
+
+    def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
+        self.started, self.first, self.due = time.monotonic(), trainer.global_step, -math.inf
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Sample, batch_idx: int) -> None:
+        if self.every_seconds is None or time.monotonic() < self.due:
+            return
+        judged = batch.mask == 1 if batch.held_out is None else batch.held_out
+        score = psnr(batch.operator(outputs["picture"]), batch.target, judged)
+        self.scores.append((trainer.global_step, round(score, 2)))
+        with atomic_write(Path(trainer.default_root_dir, "preview.jpg")) as file:
+            to_pil(batch.composite(outputs["picture"])).save(file, "JPEG", quality=90)  # a PNG takes 30 times as long
+        self.write(trainer, has_ended=False)
+        self.due = time.monotonic() + self.every_seconds
+
+    def on_train_end(self, trainer: Trainer, pl_module: Any) -> None:
+        if self.every_seconds is not None:
+            self.write(trainer, has_ended=True)
+
+    def write(self, trainer: Trainer, has_ended: bool) -> None:
+        step, last = trainer.global_step, trainer.max_steps
+        a_step = (time.monotonic() - self.started) / max(step - self.first, 1)
+        found = {"step": step, "last": last, "seconds_left": round(a_step * (last - step), 1), "scores": self.scores}
+        write_json(Path(trainer.default_root_dir, "preview.json"), {**found, "has_ended": has_ended})

@@ -1,0 +1,39 @@
+"""Opens the studio in the browser: paint over what should go, watch the picture form, compare, download.
+
+    python scripts/studio.py
+    python scripts/studio.py photo.jpg
+
+The page is served on this machine only. Its photographs, masks and runs are kept below outputs/studio. Ctrl-C ends it;
+a repair that is at work then saves its result first.
+"""
+
+import argparse
+import os
+from pathlib import Path
+
+from dip.errors import UserError
+
+HOME = Path("outputs", "studio")
+TRAIN = Path(os.path.relpath(Path(__file__).parents[1] / "train.py"))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("photo", nargs="?", type=Path, help="a photograph to begin with")
+    parser.add_argument("--port", type=int, help="of the page's address (from 7860 on, the first that is free)")
+    parser.add_argument("--no-browser", action="store_true", help="only print the address")
+    arguments = parser.parse_args()
+    if arguments.photo is not None and not arguments.photo.is_file():
+        parser.error(f"{arguments.photo} is no file")
+    try:
+        from dip.studio.serve import serve
+
+        serve(HOME, TRAIN, arguments.photo, arguments.port, not arguments.no_browser)
+    except ImportError as error:
+        parser.error(f"{error.name} is missing: pip install -e '.[studio]'")
+    except UserError as error:
+        parser.error(str(error))
+
+
+if __name__ == "__main__":
+    main()

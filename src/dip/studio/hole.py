@@ -1,0 +1,79 @@
+"""The hole of a photograph as it is painted, found or loaded: boolean arrays (H, W), True where pixels are missing."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageColor
+
+from dip.errors import UserError
+from dip.image import masks, shapes, tensors
+from dip.image.files.opening import open_picture
+from dip.image.shapes import Hole
+
+CANVAS = 1000  # pixels, the longer side of what is painted on
+MOST = 60  # megapixels of a photograph
+
+
+def open_photo(path: Path) -> Image.Image:
+    """The photograph upright, in 8-bit RGB. Raises UserError for what is no picture."""
+    return tensors.to_pil(tensors.from_pil(open_picture(path, "photo", max_megapixels=MOST))).convert("RGB")
+
+
+def for_canvas(photo: Image.Image) -> Image.Image:
+    """The photograph at the size of the canvas; one that fits stays as it is."""
+    smaller = photo.copy()
+    smaller.thumbnail((CANVAS, CANVAS))
+    return smaller
+
+
+def painted(editor: dict[str, Any] | None, size: tuple[int, int]) -> Hole:
+    """What has been painted: the layers (h, w, 4) of an image editor, at the (width, height) of the photograph."""
+    hole = np.zeros((size[1], size[0]), dtype=bool)
+    for layer in editor["layers"] if editor else []:
+        opaque = Image.fromarray(np.asarray(layer)[..., 3] > 0)
+        hole |= np.asarray(opaque.resize(size, Image.Resampling.NEAREST))
+    return hole
+
+
+def find_colour(photo: Image.Image, colour: str, tolerance: int) -> Hole:
+    """Where the photograph has a colour, "#rrggbb" or "rgba(r, g, b, a)"."""
+    return shapes.near_colour(photo, read_colour(colour), tolerance)
+
+
+def read_colour(text: str) -> tuple[int, int, int]:
+    """Red, green and blue, 0 to 255, of what a colour picker gives."""
+    if text.startswith("rgba("):
+        red, green, blue, *_ = (round(float(part)) for part in text[5:-1].split(","))
+        return red, green, blue
+    return ImageColor.getrgb(text)[:3]
+
+
+def load(path: Path, size: tuple[int, int]) -> Hole:
+    """The hole of a mask file, which is black. Raises UserError where it has not the photograph's size."""
+    known = masks.read_mask(path, "black", "mask")[0, 0].numpy()
+    if known.shape != (size[1], size[0]):
+        raise UserError(f"the mask is {known.shape[1]}x{known.shape[0]} but the photograph is {size[0]}x{size[1]}")
+    return known < 0.5
+
+
+def check(hole: Hole) -> Hole:
+    """Raise UserError where there is no hole, or nothing else."""
+    if not hole.any():
+        raise UserError("nothing is marked yet; paint over what should go, or find it below the photograph")
+    if hole.all():
+        raise UserError("all of the photograph is marked; leave something that the repair can learn from")
+    return hole
+
+
+def save(hole: Hole, path: Path) -> Path:
+    """Write a mask, white where the photograph is known."""
+    tensors.save_png(Image.fromarray(~hole).convert("L"), path)
+    return path
+
+
+def tinted(photo: Image.Image, hole: Hole, found: NDArray[Any] | None = None) -> Image.Image:
+    """The photograph with its hole in magenta, and with what was just found in cyan."""
+    shown = shapes.tinted(photo, hole, "magenta")
+    return shown if found is None else shapes.tinted(shown, found, "cyan")

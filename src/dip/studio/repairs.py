@@ -1,0 +1,181 @@
+"""Repairs that the studio starts: each a process of `train.py`, one at a time, in a folder of its own."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from datetime import datetime
+from pathlib import Path
+from shlex import join
+from typing import Any, NamedTuple
+
+from dip.config.compose import parse
+from dip.errors import UserError
+from dip.image.files.opening import open_picture
+from dip.image.files.writing import check_output, lossless_ending
+from dip.repair.inpaint import NOT_HERE
+from dip.results.folder import RunFolder
+
+SHOWN = "callbacks.preview.every_seconds=0.8"  # which changes nothing of the result
+NOT_TYPED = NOT_HERE | {"callbacks", "logger"}  # overrides that the page has no box for
+
+
+class Progress(NamedTuple):
+    """What is seen of a repair."""
+
+    stage: str  # in words
+    picture: Path | None  # so far
+    scores: list[tuple[int, float]]  # step and PSNR in dB of held-out pixels
+
+
+class Repair:
+    """One photograph with its hole, the options, and the process that repairs it in `folder`."""
+
+    def __init__(self, train: Path, folder: Path, photo: Path, mask: Path, options: Sequence[str]):
+        self.train, self.folder, self.photo, self.mask, self.options = train, folder, photo, mask, options
+        self.run = RunFolder(folder / "run")
+        self.file = result_file(photo, folder)
+        self.since = 0.0  # when it was last queued, in seconds of `time.time`
+        self.process: subprocess.Popen[str] | None = None
+        self.future: Future[None] | None = None
+        self.exit_code: int | None = None
+        self.said = ""  # the last line of the log
+
+    @property
+    def overrides(self) -> list[str]:
+        """What the command that gives the same result has."""
+        return [f"data.image={self.photo}", f"data.mask={self.mask}", *self.options]
+
+    @property
+    def command(self) -> str:
+        """What gives the same file on the command line; of a repair that was stopped, what continues it."""
+        if self.is_complete:
+            return join(["python", str(self.train), *self.overrides, f"output.path={self.file.name}"])
+        return join(["python", str(self.train), f"resume={self.run}", "output.overwrite=true"])
+
+    @property
+    def is_over(self) -> bool:
+        return self.future is None or self.future.done()
+
+    @property
+    def is_complete(self) -> bool:
+        return self.is_over and self.exit_code == 0
+
+    @property
+    def can_continue(self) -> bool:
+        return self.is_over and self.exit_code == 128 + signal.SIGINT and self.run.exists
+
+    def queue(self, worker: ThreadPoolExecutor) -> None:
+        """Have the worker start it, or continue it where it has begun already."""
+        self.process, self.exit_code, self.since = None, None, time.time()
+        self.future = worker.submit(self.work)
+
+    def work(self) -> None:
+        """Run the process to its end."""
+        resume = [f"resume={self.run.path}", "output.overwrite=true"] if self.run.exists else []
+        given = resume or [*self.overrides, f"output.path={self.file}", f"hydra.run.dir={self.run.path}"]
+        with (self.folder / "log.txt").open("a") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, self.train, *given, SHOWN], stdout=log, stderr=log, text=True, start_new_session=True
+            )
+            code = self.process.wait()
+        lines = (self.folder / "log.txt").read_text().splitlines()
+        self.exit_code, self.said = code, lines[-1] if lines else ""
+
+    def stop(self) -> None:
+        """End it after the step that it is at, with a result; or before it has begun."""
+        if self.future is not None and not self.future.cancel() and self.process is not None:
+            self.process.send_signal(signal.SIGINT)
+
+    def progress(self) -> Progress:
+        seen = sorted(self.run.path.rglob("preview.json"), key=lambda file: file.stat().st_mtime)
+        if not seen:
+            return Progress(self.stage(None), None, [])
+        newest = seen[-1]
+        found = json.loads(newest.read_text())
+        is_new = newest.stat().st_mtime > self.since
+        said = self.stage(describe(found, newest.parts) if is_new else None)
+        return Progress(said, newest.with_suffix(".jpg"), found["scores"])
+
+    def stage(self, training: str | None) -> str:
+        """training: how far that is; None before it."""
+        if self.future is not None and self.future.cancelled():
+            return "Stopped before it began."
+        if self.exit_code is not None:
+            return self.outcome()
+        if self.process is None:
+            return "Waiting for the repair before this one."
+        return training or "Starting ..."
+
+    def outcome(self) -> str:
+        if self.exit_code == 0:
+            return f"Done after {self.run.metrics['seconds']:.0f} s."
+        if self.can_continue:
+            return f"Stopped after {self.run.metrics.get('steps', 'some')} steps; this is the result so far."
+        return self.said
+
+
+class Repairs:
+    """The repairs of all pages, which take place one after another; each has a folder below `home`."""
+
+    def __init__(self, home: Path, train: Path):
+        self.home, self.train = home, train
+        self.worker = ThreadPoolExecutor(1)
+        self.all: list[Repair] = []
+
+    def new_folder(self) -> Path:
+        folder = self.home / datetime.now().strftime("%Y-%m-%d_%H-%M-%S-%f")
+        folder.mkdir(parents=True)
+        return folder
+
+    def start(self, repair: Repair) -> None:
+        """Start it, or continue it, once those before it are over."""
+        if not repair.is_over:
+            raise UserError("this repair is still at work; stop it first")
+        if repair not in self.all:
+            self.all.append(repair)
+        repair.queue(self.worker)
+
+    @property
+    def at_work(self) -> Repair | None:
+        """The newest that is not over, which a page that is opened again shows."""
+        return next((repair for repair in reversed(self.all) if not repair.is_over), None)
+
+    def close(self) -> None:
+        """End the one at work, with its result, and drop those that wait."""
+        for repair in self.all:
+            repair.stop()
+        self.worker.shutdown()
+
+
+def describe(preview: dict[str, Any], parts: Sequence[str]) -> str:
+    """How far the training is whose preview.json this is. parts: of its path."""
+    members = [part.removeprefix("member_") for part in parts if part.startswith("member_")]
+    if preview["has_ended"] and not members:
+        return "Adding detail ..."
+    doing = "Finding colours" if "fill" in parts else "Drawing"
+    which = f", picture {members[-1]}" if members else ""
+    return f"{doing}{which}: step {preview['step']} of {preview['last']}, {preview['seconds_left']:.0f} s left at most"
+
+
+def result_file(photo: Path, folder: Path) -> Path:
+    """Where the result goes: a file of the photograph's own kind, or a lossless one where that cannot be written."""
+    picture, file = open_picture(photo, "photo"), folder / f"{photo.stem}_repaired{photo.suffix}"
+    try:
+        check_output(picture, file, overwrite=False)
+    except UserError:
+        return file.with_suffix(lossless_ending(picture))
+    return file
+
+
+def check_overrides(text: str | None) -> list[str]:
+    """The overrides that somebody has typed. Raises UserError for one that is not theirs to give here."""
+    typed = (text or "").split()
+    for override in parse(typed):
+        key = override.key_or_group
+        if key.split(".")[0].split("/")[0] in NOT_TYPED or key.endswith("_target_"):
+            raise UserError(f"{override.input_line} is not for this page; use the command for it")
+    return typed

@@ -1,0 +1,41 @@
+"""Serves the studio on this machine."""
+
+from pathlib import Path
+
+from gradio.themes import Base
+
+from dip.errors import UserError
+from dip.studio.page import CSS, Page
+from dip.studio.repairs import Repairs
+
+LARGEST = "200mb"  # of an upload
+
+
+def serve(home: Path, train: Path, photo: Path | None, port: int | None, open_browser: bool) -> None:
+    """Serve until Ctrl-C. Raises UserError where the port is taken.
+
+    home: the folder of all repairs. train: train.py.
+    """
+    home.mkdir(parents=True, exist_ok=True)
+    repairs, page = Repairs(home, train), None
+    try:
+        page = Page(repairs, photo).blocks
+        _, address, _ = page.queue(default_concurrency_limit=4).launch(
+            server_name="127.0.0.1",
+            server_port=port,
+            inbrowser=open_browser,
+            share=False,
+            max_file_size=LARGEST,
+            allowed_paths=[str(home.resolve())],
+            theme=Base(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]),
+            css=CSS,
+            footer_links=[],
+            quiet=True,
+            prevent_thread_lock=True,
+        )
+        print(f"The studio is at {address} for this machine only; Ctrl-C ends it.", flush=True)
+        page.block_thread()
+    except OSError as error:
+        raise UserError(f"--port {port} cannot be used: {error}") from error
+    finally:
+        repairs.close()

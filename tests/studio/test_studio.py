@@ -1,0 +1,165 @@
+"""The studio in a real browser: from a photograph that is given to it to the repaired one that it gives back.
+
+The screenshots are kept in the tests' temporary folder.
+"""
+
+import re
+import shlex
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from playwright.sync_api import Page, expect
+
+REPOSITORY = Path(__file__).parents[2]
+SECONDS = 60_000  # milliseconds, for what takes an import of everything
+TINY = "model.widths=[4,6] trainer.accelerator=cpu trainer.precision=32-true refine.rounds=2 hole_kind=thin"
+
+
+def pixels(path) -> np.ndarray:
+    with Image.open(path) as picture:
+        return np.array(picture.convert("RGB"))
+
+
+@pytest.fixture(scope="session")
+def studio(tmp_path_factory) -> Iterator[tuple[str, Path]]:
+    """The address of a studio that serves, and the folder where it does."""
+    folder = tmp_path_factory.mktemp("studio")
+    script = REPOSITORY / "scripts" / "studio.py"
+    # A test in the background ignores Ctrl-C, and so would what it starts.
+    heard = "import runpy, signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); sys.argv[:1] = []; "
+    heard += "runpy.run_path(sys.argv[0], run_name='__main__')"
+    command = [sys.executable, "-W", "ignore", "-c", heard, script, "--no-browser"]
+    with subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        (address,) = re.findall(r"http://127\.0\.0\.1:\d+/", process.stdout.readline())
+        yield address, folder
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=60) == 0
+
+
+@pytest.fixture
+def photo(tmp_path) -> Path:
+    path = tmp_path / "my photo.jpg"
+    Image.effect_mandelbrot((96, 72), (-2, -1.2, 1, 1.2), 60).convert("RGB").save(path, quality=92, dpi=(300, 300))
+    return path
+
+
+@pytest.fixture
+def opened(studio, visit, photo):
+    """opened(width=1280): a page of the studio with the photograph in it."""
+    outside = []
+
+    def page_of(width=1280, scheme="light"):
+        page = visit(studio[0], width, scheme)
+        page.on("request", lambda request: outside.append(request.url))
+        page.locator("input[type=file]").first.set_input_files(photo)
+        expect(page.locator("#status")).to_contain_text("my photo.jpg", timeout=SECONDS)
+        return page
+
+    yield page_of
+    assert [url for url in outside if not url.startswith((studio[0], "data:", "blob:"))] == []
+
+
+def paint(page: Page) -> None:
+    """A stroke through the middle of the photograph."""
+    page.wait_for_timeout(2000)  # the canvas takes its size
+    box = page.locator("canvas").first.bounding_box()
+    assert box is not None
+    middle = box["y"] + box["height"] / 2
+    page.mouse.move(box["x"] + box["width"] * 0.4, middle)
+    page.mouse.down()
+    for step in range(8):
+        page.mouse.move(box["x"] + box["width"] * (0.4 + 0.02 * step), middle)
+    page.mouse.up()
+    page.wait_for_timeout(1000)
+
+
+def begin(page: Page, options: str) -> None:
+    page.get_by_text("More", exact=True).click()
+    page.get_by_label("Options, as on the command line").fill(options)
+    page.get_by_role("button", name="Repair", exact=True).click()
+
+
+def wait_for(page: Page, said: str) -> None:
+    expect(page.locator("#status")).to_contain_text(re.compile(said), timeout=SECONDS)
+
+
+def test_from_a_photograph_to_a_repaired_one_and_the_command_that_gives_the_same(studio, opened, photo, tmp_path):
+    page = opened()
+    paint(page)
+    begin(page, f"{TINY} trainer.max_steps=20")
+    wait_for(page, "Done after")
+    expect(page.get_by_text("Before and after")).to_be_visible()
+    with page.expect_download() as downloading:
+        page.get_by_role("button", name="Download", exact=True).click()
+    file = tmp_path / "download.jpg"
+    downloading.value.save_as(file)
+    assert downloading.value.suggested_filename == "my photo_repaired.jpg"
+    (own,) = (studio[1] / "outputs" / "studio").glob("*/my photo.jpg")
+    hole = pixels(own.parent / "mask.png")[..., 0] == 0
+    assert 20 < hole.sum() < 2000
+    assert hole[36, 40:50].any()
+    assert not hole[:10].any()
+    # The result is decoded from a JPEG file, and so are the known pixels of the lossless one.
+    lossless = pixels(own.parent / "run" / "inpainted.png")
+    assert (lossless[~hole] == pixels(photo)[~hole]).all()
+    assert (lossless[hole] != pixels(photo)[hole]).any()
+    with Image.open(file) as repaired:
+        assert (repaired.format, repaired.info["dpi"]) == ("JPEG", (300, 300))
+    command = page.locator(".cm-content").inner_text().replace("\xa0", " ")
+    assert command.startswith("python ")
+    subprocess.run([sys.executable, *shlex.split(command)[1:]], cwd=studio[1], check=True, capture_output=True)
+    assert (studio[1] / "my photo_repaired.jpg").read_bytes() == file.read_bytes()
+
+
+def test_a_repair_stops_with_a_result_and_continues_in_another_tab(studio, opened, visit):
+    page = opened(width=400, scheme="dark")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 400
+    paint(page)
+    begin(page, f"{TINY} trainer.max_steps=1000 stopping=none")
+    wait_for(page, r"Drawing: step \d+ of 1000")
+    tab = visit(studio[0])  # a page that is opened shows the repair at work
+    wait_for(tab, r"Drawing: step \d+ of 1000")
+    tab.get_by_role("button", name="Stop").click()
+    wait_for(tab, r"Stopped after \d+ steps")
+    expect(tab.get_by_text("Continue it on the command line")).to_be_visible()
+    tab.get_by_role("button", name="Continue").click()
+    wait_for(tab, "Done after")
+    wait_for(page, "Done after")
+
+
+def test_what_is_refused_is_said_in_one_line(opened, tmp_path):
+    page = opened()
+    page.get_by_role("button", name="Repair", exact=True).click()
+    expect(page.get_by_text("nothing is marked yet; paint over what should go")).to_be_visible()
+    paint(page)
+    begin(page, "data.image=/etc/hostname")
+    expect(page.get_by_text("data.image=/etc/hostname is not for this page")).to_be_visible()
+    page.get_by_label("Options, as on the command line").fill("model.depth=deep")
+    page.get_by_role("button", name="Repair", exact=True).click()
+    wait_for(page, "error: model.depth=deep, but it must be a whole number")
+    (tmp_path / "notes.png").write_text("no picture")
+    page.get_by_role("button", name="Clear").first.click()
+    page.locator("input[type=file]").first.set_input_files(tmp_path / "notes.png")
+    expect(page.get_by_text("is not a picture that can be read")).to_be_visible(timeout=SECONDS)
+
+
+def test_damage_is_found_and_counts_once_it_is_added(opened):
+    page = opened()
+    page.get_by_text("Find the damage").click()
+    page.get_by_role("button", name="Find this colour").click()
+    page.get_by_role("button", name="Add what was found").click(timeout=SECONDS)
+    expect(page.get_by_role("button", name="Clear found and loaded")).to_be_visible()
+    expect(page.get_by_role("button", name="Add what was found")).to_be_hidden()
+
+
+@pytest.mark.parametrize("path", ["pyproject.toml", "/etc/hostname"])
+def test_no_other_file_can_be_read(studio, visit, path):
+    page = visit(studio[0])
+    assert page.request.get(f"{studio[0]}gradio_api/file={path}").status in (403, 404)
