@@ -80,15 +80,17 @@ class Preview(Callback):
     every_seconds: Annotated[float, Ge(0), "null writes none"] | None
     scores: list[tuple[int, float]] = field(default_factory=list, init=False)
 
-    def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
+    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
         self.started, self.first, self.due = time.monotonic(), trainer.global_step, -math.inf
+        self.holds_out = trainer.datamodule.sample.held_out is not None  # until they are given back to the loss
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Sample, batch_idx: int) -> None:
         if self.every_seconds is None or time.monotonic() < self.due:
             return
-        judged = batch.mask == 1 if batch.held_out is None else batch.held_out
-        score = psnr(batch.operator(outputs["picture"]), batch.target, judged)
-        self.scores.append((trainer.global_step, round(score, 2)))
+        if batch.held_out is not None or not self.holds_out:
+            judged = batch.mask == 1 if batch.held_out is None else batch.held_out
+            score = psnr(batch.operator(outputs["picture"]), batch.target, judged)
+            self.scores.append((trainer.global_step, round(score, 2)))
         with atomic_write(Path(trainer.default_root_dir, "preview.jpg")) as file:
             to_pil(batch.composite(outputs["picture"])).save(file, "JPEG", quality=90)  # a PNG takes 30 times as long
         self.write(trainer, has_ended=False)

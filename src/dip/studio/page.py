@@ -119,7 +119,11 @@ class Page:
             self.download = gr.DownloadButton("Download", variant="primary")
             self.where = gr.Markdown()
             self.command = gr.Code(
-                label="The same result on the command line", language="shell", interactive=False, buttons=["copy"]
+                label="The same result on the command line",
+                language="shell",
+                interactive=False,
+                buttons=["copy"],
+                wrap_lines=True,
             )
 
     def connect(self, photo: Path | None) -> None:
