@@ -3,6 +3,7 @@ import os
 from pathlib import Path
 
 import numpy as np
+import PIL
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
@@ -27,7 +28,7 @@ HELD = [
     *(("RGB", ending) for ending in (".png", ".jpg", ".webp", ".bmp", ".tif")),
     *(("RGBA", ending) for ending in (".png", ".webp", ".tif")),
     *(("CMYK", ending) for ending in (".jpg", ".tif")),
-    ("YCbCr", ".tif"),
+    *([("YCbCr", ".tif")] if int(PIL.__version__.partition(".")[0]) >= 13 else []),  # before it Pillow reads none right
     *(("I;16", ending) for ending in (".png", ".tif")),
     *((mode, ".tif") for mode in ("I", "F")),
 ]

@@ -48,7 +48,7 @@ def test_a_preview_shows_the_picture_so_far_and_changes_nothing_of_the_result(co
     alone = repair(config(*given), RunFolder(tmp_path / "alone"))
     found = json.loads((tmp_path / "watched" / "preview.json").read_text())
     assert (found["step"], found["last"], found["seconds_left"], found["has_ended"]) == (6, 6, 0, True)
-    assert [step for step, _ in found["scores"]] == [1, 2, 3, 4, 5, 6]
+    assert [step for step, _ in found["scores"]] == [1, 2, 3, 4, 5]  # at 6 they are given back
     with Image.open(tmp_path / "watched" / "preview.jpg") as picture:
         assert picture.size == (40, 32)
     assert not list((tmp_path / "alone").glob("preview.*"))
