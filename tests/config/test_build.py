@@ -326,6 +326,7 @@ def test_every_recipe_runs_as_it_is(photograph, mask, run, tmp_path, recipe, siz
     cfg = compose(own)
     if is_exact(cfg):
         cfg.data.mask = str(mask)
+    cfg.by_hole.rounds = 2  # of refinement, which else takes most of the time
     metrics = run(cfg, tmp_path / "run")
     runs = list(metrics["members"].values()) if cfg.members > 1 else [metrics]
     assert [own["steps"] for own in runs] == cfg.members * [2]

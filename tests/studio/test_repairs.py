@@ -69,6 +69,12 @@ def test_files_and_code_are_not_given_in_the_page(text):
         check_overrides(f"seed=1 {text}")
 
 
+@pytest.mark.parametrize("text", ["steps", "name='a"])
+def test_what_is_no_option_is_refused(text):
+    with pytest.raises(UserError, match=r"^options: "):
+        check_overrides(text)
+
+
 def test_options_are_taken_as_on_the_command_line():
     assert check_overrides("model.depth=3  trainer.max_steps=5") == ["model.depth=3", "trainer.max_steps=5"]
     assert check_overrides(None) == []

@@ -135,6 +135,7 @@ def test_a_repair_stops_with_a_result_and_continues_in_another_tab(studio, opene
     wait_for(page, "Done after")
 
 
+@pytest.mark.slow
 def test_what_is_refused_is_said_in_one_line(opened, tmp_path):
     page = opened()
     page.get_by_role("button", name="Repair", exact=True).click()

@@ -180,6 +180,9 @@ class Page:
         found = found if marked is None else found | marked
         return opened, shapes.grow(found, grow) if grow and found.any() else found
 
+    def whole_hole(self, photo: Path | None, editor: Any, marked: Any, grow: int) -> Any:
+        return hole.check(self.hole(photo, editor, marked, grow)[1])
+
     def look(self, finder: Callable[..., Any]) -> Callable[..., Any]:
         def find(photo: Any, editor: Any, marked: Any, *options: Any) -> Any:
             opened, _ = self.hole(photo, editor, marked)
@@ -206,14 +209,14 @@ class Page:
         return self.keep(photo, editor, marked, hole.load(Path(upload), opened.size))
 
     def save(self, photo: Any, editor: Any, marked: Any, grow: int) -> Any:
-        _, found = self.hole(photo, editor, marked, grow)
-        return gr.update(value=str(hole.save(hole.check(found), self.repairs.new_folder() / "mask.png")))
+        found = self.whole_hole(photo, editor, marked, grow)
+        return gr.update(value=str(hole.save(found, self.repairs.new_folder() / "mask.png")))
 
     def begin(self, photo: Any, editor: Any, marked: Any, grow: int, recipe: str, seed: int, overrides: str) -> Repair:
-        _, found = self.hole(photo, editor, marked, grow)
+        found = self.whole_hole(photo, editor, marked, grow)
         options = [f"experiment={recipe}", f"seed={int(seed)}", *check_overrides(overrides)]
         folder = self.repairs.new_folder()
-        mask = hole.save(hole.check(found), folder / "mask.png")
+        mask = hole.save(found, folder / "mask.png")
         repair = Repair(self.repairs.train, folder, Path(copyfile(photo, folder / photo.name)), mask, options)
         self.repairs.start(repair)
         return repair

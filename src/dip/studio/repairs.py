@@ -9,8 +9,10 @@ from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import datetime
 from pathlib import Path
-from shlex import join
+from shlex import join, split
 from typing import Any, NamedTuple
+
+from hydra.errors import HydraException
 
 from dip.config.compose import parse
 from dip.errors import UserError
@@ -173,8 +175,12 @@ def result_file(photo: Path, folder: Path) -> Path:
 
 def check_overrides(text: str | None) -> list[str]:
     """The overrides that somebody has typed. Raises UserError for one that is not theirs to give here."""
-    typed = (text or "").split()
-    for override in parse(typed):
+    try:
+        typed = split(text or "")
+        given = parse(typed)
+    except (HydraException, ValueError) as error:
+        raise UserError(f"options: {' '.join(str(error).split())}") from error
+    for override in given:
         key = override.key_or_group
         if key.split(".")[0].split("/")[0] in NOT_TYPED or key.endswith("_target_"):
             raise UserError(f"{override.input_line} is not for this page; use the command for it")
