@@ -69,9 +69,16 @@ def test_files_and_code_are_not_given_in_the_page(text):
         check_overrides(f"seed=1 {text}")
 
 
-@pytest.mark.parametrize("text", ["steps", "name='a"])
-def test_what_is_no_option_is_refused(text):
-    with pytest.raises(UserError, match=r"^options: "):
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("steps", "steps"),
+        ("name='a", "options: No closing quotation"),
+        ("model.depth=deep", "model.depth=deep, but it"),
+    ],
+)
+def test_what_is_no_option_is_refused(text, said):
+    with pytest.raises(UserError, match=said):
         check_overrides(text)
 
 

@@ -143,18 +143,13 @@ def test_what_is_refused_is_said_in_one_line(opened, tmp_path):
     paint(page)
     begin(page, "data.image=/etc/hostname")
     expect(page.get_by_text("data.image=/etc/hostname is not for this page")).to_be_visible()
+    page.get_by_label("Options, as on the command line").fill("model.depth=deep")
+    page.get_by_role("button", name="Repair", exact=True).click()
+    expect(page.get_by_text("model.depth=deep, but it must be a whole number")).to_be_visible()
     (tmp_path / "notes.png").write_text("no picture")
     page.get_by_role("button", name="Clear").first.click()
     page.locator("input[type=file]").first.set_input_files(tmp_path / "notes.png")
     expect(page.get_by_text("is not a picture that can be read")).to_be_visible(timeout=SECONDS)
-
-
-@pytest.mark.slow
-def test_what_the_command_refuses_is_said_by_its_last_line(opened):
-    page = opened()
-    paint(page)
-    begin(page, "model.depth=deep")
-    wait_for(page, "error: model.depth=deep, but it must be a whole number")
 
 
 def test_damage_is_found_and_counts_once_it_is_added(opened):

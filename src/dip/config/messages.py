@@ -4,12 +4,13 @@ from collections.abc import Sequence
 from difflib import get_close_matches
 from typing import Any
 
+from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
 from dip.config.check import check_types, check_values
-from dip.config.compose import compose
+from dip.config.compose import compose, parse
 from dip.errors import UserError
 
 EXTRAS = {
@@ -29,6 +30,14 @@ def compose_checked(overrides: Sequence[str]) -> DictConfig:
     except (HydraException, OmegaConfBaseException) as error:
         raise UserError(one_line(error)) from error
     return cfg
+
+
+def parse_checked(overrides: Sequence[str]) -> list[Override]:
+    """Each override in its parts. Raises UserError for what is none."""
+    try:
+        return parse(overrides)
+    except HydraException as error:
+        raise UserError(one_line(error)) from error
 
 
 def one_line(error: BaseException) -> str:

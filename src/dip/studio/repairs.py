@@ -12,9 +12,7 @@ from pathlib import Path
 from shlex import join, split
 from typing import Any, NamedTuple
 
-from hydra.errors import HydraException
-
-from dip.config.compose import parse
+from dip.config.messages import compose_checked, parse_checked
 from dip.errors import UserError
 from dip.image.files.opening import open_picture
 from dip.image.files.writing import check_output, lossless_ending
@@ -177,11 +175,11 @@ def check_overrides(text: str | None) -> list[str]:
     """The overrides that somebody has typed. Raises UserError for one that is not theirs to give here."""
     try:
         typed = split(text or "")
-        given = parse(typed)
-    except (HydraException, ValueError) as error:
-        raise UserError(f"options: {' '.join(str(error).split())}") from error
-    for override in given:
+    except ValueError as error:
+        raise UserError(f"options: {error}") from error
+    for override in parse_checked(typed):
         key = override.key_or_group
         if key.split(".")[0].split("/")[0] in NOT_TYPED or key.endswith("_target_"):
             raise UserError(f"{override.input_line} is not for this page; use the command for it")
+    compose_checked(typed)
     return typed
