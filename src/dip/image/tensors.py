@@ -1,6 +1,7 @@
 """Pictures and tensors of them: (1, C, H, W) float32 in [0, 1]; C is 1 for grey, 3 for colour, 4 for CMYK."""
 
 from dataclasses import replace
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -208,7 +209,11 @@ def to_pil(picture: Tensor) -> Image.Image:
 def save_png(picture: Image.Image, path: Path) -> None:
     """A PNG file, whole or not at all."""
     with atomic_write(path) as file:
-        picture.save(file, "PNG", compress_level=1)  # a third of the time of level 6, and hardly larger
+        write_png(picture, file)
+
+
+def write_png(picture: Image.Image, file: BytesIO) -> None:
+    picture.save(file, "PNG", compress_level=1)  # a third of the time of level 6, and hardly larger
 
 
 def photograph(name: str, width: int, height: int) -> Tensor:

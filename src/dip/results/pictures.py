@@ -19,7 +19,7 @@ from torch.utils.tensorboard.writer import SummaryWriter
 
 from dip.files import atomic_write
 from dip.image.masks import known_in_all
-from dip.image.tensors import save_png, to_pil, visible
+from dip.image.tensors import save_png, to_pil, visible, write_png
 from dip.options import checked
 from dip.prior.averages import of_pixels
 from dip.prior.sample import Sample
@@ -41,7 +41,7 @@ def growing_steps(last: int, count: int) -> set[int]:
 def show(trainer: Trainer, tag: str, picture: Tensor, step: int) -> None:
     """Add a picture (1, C, H, W) to TensorBoard."""
     drawn, file = to_pil(picture), BytesIO()
-    drawn.save(file, "PNG", compress_level=1)  # training waits for it, three times as long at level 6
+    write_png(drawn, file)
     add_encoded(trainer, tag, file.getvalue(), drawn.size, step)
 
 

@@ -162,8 +162,10 @@ class ResultWriter:
         std, before, found = None, {}, {}
         if self.refine is not None and self.refine.rounds > 0:
             before["before_refine"] = output
-            given = output, self.sample(self.photo.work), evidence
-            *drawn, found["refine"] = self.refine(*move_data_to_device(deepcopy(given), self.device))
+            # A module moves in place, and this one stays here.
+            sample = self.sample(self.photo.work)._replace(operator=deepcopy(self.operator))
+            given = move_data_to_device((output, sample, evidence), self.device)
+            *drawn, found["refine"] = self.refine(*given)
             output, evidence = move_data_to_device(drawn, torch.device("cpu"))
         # Of a reduced picture nothing is known of the details that its reduction has averaged away.
         known = self.operator.exact and not self.photo.is_reduced

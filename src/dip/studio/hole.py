@@ -75,5 +75,5 @@ def save(hole: Hole, path: Path) -> Path:
 
 def tinted(photo: Image.Image, hole: Hole, found: NDArray[Any] | None = None) -> Image.Image:
     """The photograph with its hole in magenta, and with what was just found in cyan."""
-    shown = shapes.tinted(photo, hole, "magenta")
+    shown = shapes.tinted(photo, hole)
     return shown if found is None else shapes.tinted(shown, found, "cyan")

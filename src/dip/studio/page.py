@@ -8,6 +8,7 @@ from typing import Any
 
 import gradio as gr
 import pandas as pd
+from PIL import Image
 
 from dip.errors import UserError
 from dip.image import shapes
@@ -40,6 +41,25 @@ def pens(size: int) -> dict[str, Any]:
         "brush": gr.Brush(default_size=size, colors=["#ff00ff"], color_mode="fixed"),
         "eraser": gr.Eraser(default_size=2 * size),
     }
+
+
+def open_given(photo: Path | None) -> Image.Image:
+    """The photograph. Raises UserError where none is given yet."""
+    if photo is None:
+        raise UserError("give a photograph first")
+    return hole.open_photo(photo)
+
+
+def all_marked(opened: Image.Image, editor: Any, marked: Any) -> shapes.Hole:
+    """What is painted, and what was found and loaded."""
+    painted = hole.painted(editor, opened.size)
+    return painted if marked is None else painted | marked
+
+
+def whole_hole(photo: Path | None, editor: Any, marked: Any, grow: int) -> shapes.Hole:
+    """All that is marked, grown. Raises UserError where it is no hole."""
+    found = all_marked(open_given(photo), editor, marked)
+    return hole.check(shapes.grow(found, grow) if grow and found.any() else found)
 
 
 class Page:
@@ -125,38 +145,33 @@ class Page:
                 buttons=["copy"],
                 wrap_lines=True,
             )
+        self.of_result = [self.slider, self.download, self.where, self.command]
 
     def connect(self, photo: Path | None) -> None:
         shown = [self.found, self.shown, self.add, self.drop, self.clear]
-        self.upload.change(
-            refusable(self.open), self.upload, [self.photo, self.marked, self.editor, *shown, self.status]
-        )
+        opening = refusable(self.open), self.upload, [self.photo, self.marked, self.editor, *shown, self.status]
+        self.upload.change(*opening)
+        if photo is not None:
+            self.blocks.load(*opening)
         looks = [self.photo, self.editor, self.marked]
         colour, scratches = [self.colour, self.tolerance], [self.kind, self.width, self.contrast]
         self.find_colour.click(refusable(self.look(hole.find_colour)), [*looks, *colour], shown)
         self.find_scratches.click(refusable(self.look(shapes.scratches)), [*looks, *scratches], shown)
-        self.add.click(self.keep, [self.photo, self.editor, self.marked, self.found], [self.marked, *shown])
-        self.drop.click(lambda photo, editor, marked: self.show(photo, editor, marked, None), looks, shown)
-        self.clear.click(
-            lambda photo, editor: (None, *self.show(photo, editor, None, None)), looks[:2], [self.marked, *shown]
-        )
+        self.add.click(self.keep, [*looks, self.found], [self.marked, *shown])
+        self.drop.click(self.drop_found, looks, shown)
+        self.clear.click(lambda: (None, *self.show(None, None, None, None)), None, [self.marked, *shown])
         self.mask_upload.upload(refusable(self.load), [self.mask_upload, *looks], [self.marked, *shown])
         self.mask_download.click(refusable(self.save), [*looks, self.grow], self.mask_download)
         options = [self.recipe, self.seed, self.overrides]
         self.start.click(refusable(self.begin), [*looks, self.grow, *options], self.repair, show_progress="hidden")
         self.stop.click(lambda repair: repair and repair.stop(), self.repair, show_progress="hidden")
-        self.go_on.click(refusable(self.continue_), self.repair, show_progress="hidden")
-        seen = [self.status, self.picture, self.curve, self.stop, self.go_on, self.result]
-        seen += [self.slider, self.download, self.where, self.command]
+        self.go_on.click(refusable(self.repairs.start), self.repair, show_progress="hidden")
+        seen = [self.status, self.picture, self.curve, self.stop, self.go_on, self.result, *self.of_result]
         self.watched = gr.State()
         self.timer.tick(
             self.watch, [self.repair, self.watched], [self.watched, *seen], show_progress="hidden", queue=False
         )
         self.blocks.load(lambda: self.repairs.at_work, None, self.repair)
-        if photo is not None:
-            self.blocks.load(
-                refusable(self.open), self.upload, [self.photo, self.marked, self.editor, *shown, self.status]
-            )
 
     def open(self, upload: str | None) -> tuple[Any, ...]:
         if upload is None:
@@ -171,49 +186,45 @@ class Page:
         said = f"**{Path(upload).name}**. Paint over what should go; then press Repair."
         return Path(upload), None, editor, *self.show(None, None, None, None), said
 
-    def hole(self, photo: Path | None, editor: Any, marked: Any, grow: int = 0) -> tuple[Any, Any]:
-        """The photograph, and all that is marked in it."""
-        if photo is None:
-            raise UserError("give a photograph first")
-        opened = hole.open_photo(photo)
-        found = hole.painted(editor, opened.size)
-        found = found if marked is None else found | marked
-        return opened, shapes.grow(found, grow) if grow and found.any() else found
-
-    def whole_hole(self, photo: Path | None, editor: Any, marked: Any, grow: int) -> Any:
-        return hole.check(self.hole(photo, editor, marked, grow)[1])
-
     def look(self, finder: Callable[..., Any]) -> Callable[..., Any]:
         def find(photo: Any, editor: Any, marked: Any, *options: Any) -> Any:
-            opened, _ = self.hole(photo, editor, marked)
+            opened = open_given(photo)
             found = finder(opened, *options)
             if not found.any():
                 raise UserError("nothing was found; try other values")
-            return self.show(photo, editor, marked, found)
+            return self.show(opened, editor, marked, found)
 
         return find
 
-    def show(self, photo: Any, editor: Any, marked: Any, found: Any) -> tuple[Any, ...]:
-        """What `found` and the parts that show it become."""
+    def show(self, opened: Any, editor: Any, marked: Any, found: Any) -> tuple[Any, ...]:
+        """What `found` and the parts that show it become; opened: the photograph."""
         is_there = marked is not None or found is not None
-        picture = hole.for_canvas(hole.tinted(*self.hole(photo, editor, marked), found)) if is_there else None
+        picture = None
+        if is_there:
+            picture = hole.for_canvas(hole.tinted(opened, all_marked(opened, editor, marked), found))
         visible = [gr.update(visible=found is not None)] * 2
         return found, gr.update(value=picture, visible=is_there), *visible, gr.update(visible=marked is not None)
 
     def keep(self, photo: Any, editor: Any, marked: Any, found: Any) -> tuple[Any, ...]:
-        marked = found if marked is None else marked | found
-        return marked, *self.show(photo, editor, marked, None)
+        return self.add_to(open_given(photo), editor, marked, found)
 
     def load(self, upload: str, photo: Any, editor: Any, marked: Any) -> tuple[Any, ...]:
-        opened, _ = self.hole(photo, editor, marked)
-        return self.keep(photo, editor, marked, hole.load(Path(upload), opened.size))
+        opened = open_given(photo)
+        return self.add_to(opened, editor, marked, hole.load(Path(upload), opened.size))
+
+    def drop_found(self, photo: Any, editor: Any, marked: Any) -> tuple[Any, ...]:
+        return self.show(None if marked is None else open_given(photo), editor, marked, None)
+
+    def add_to(self, opened: Any, editor: Any, marked: Any, found: Any) -> tuple[Any, ...]:
+        marked = found if marked is None else marked | found
+        return marked, *self.show(opened, editor, marked, None)
 
     def save(self, photo: Any, editor: Any, marked: Any, grow: int) -> Any:
-        found = self.whole_hole(photo, editor, marked, grow)
+        found = whole_hole(photo, editor, marked, grow)
         return gr.update(value=str(hole.save(found, self.repairs.new_folder() / "mask.png")))
 
     def begin(self, photo: Any, editor: Any, marked: Any, grow: int, recipe: str, seed: int, overrides: str) -> Repair:
-        found = self.whole_hole(photo, editor, marked, grow)
+        found = whole_hole(photo, editor, marked, grow)
         options = [f"experiment={recipe}", f"seed={int(seed)}", *check_overrides(overrides)]
         folder = self.repairs.new_folder()
         mask = hole.save(found, folder / "mask.png")
@@ -221,23 +232,21 @@ class Page:
         self.repairs.start(repair)
         return repair
 
-    def continue_(self, repair: Repair) -> None:
-        self.repairs.start(repair)
-
     def watch(self, repair: Repair | None, watched: Any) -> tuple[Any, ...]:
         """What of a repair has changed since the tick before, by `watched`."""
+        same = watched, *[gr.skip()] * (6 + len(self.of_result))
         if repair is None:
-            return watched, *[gr.skip()] * 10
+            return same
         now = repair.progress()
         state = now.stage, len(now.scores), repair.is_over, str(repair.folder)
         if state == watched:
-            return watched, *[gr.skip()] * 10
+            return same
         curve = pd.DataFrame(now.scores, columns=["step", "dB"]) if now.scores else None
         done = repair.is_over and repair.file.exists()
         changed = [now.stage, gr.skip() if now.picture is None else str(now.picture), curve]
         changed += [gr.update(interactive=not repair.is_over), gr.update(interactive=repair.can_continue)]
         changed.append(gr.update(visible=done))
-        return state, *changed, *(self.show_result(repair) if done else [gr.skip()] * 4)
+        return state, *changed, *(self.show_result(repair) if done else [gr.skip()] * len(self.of_result))
 
     def show_result(self, repair: Repair) -> list[Any]:
         sides = [repair.folder / f"{name}.png" for name in ("before", "after")]

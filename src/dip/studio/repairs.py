@@ -75,8 +75,8 @@ class Repair:
 
     def work(self) -> None:
         """Run the process to its end."""
-        resume = [f"resume={self.run.path}", "output.overwrite=true"] if self.run.exists else []
-        given = resume or [*self.overrides, f"output.path={self.file}", f"hydra.run.dir={self.run.path}"]
+        resume = [f"resume={self.run}", "output.overwrite=true"] if self.run.exists else []
+        given = resume or [*self.overrides, f"output.path={self.file}", f"hydra.run.dir={self.run}"]
         with (self.folder / "log.txt").open("a") as log:
             self.process = subprocess.Popen(
                 [sys.executable, self.train, *given, SHOWN], stdout=log, stderr=log, text=True, start_new_session=True
