@@ -8,13 +8,11 @@ a repair that is at work then saves its result first.
 """
 
 import argparse
-import os
 from pathlib import Path
 
 from dip.errors import UserError
 
 HOME = Path("outputs", "studio")
-TRAIN = Path(os.path.relpath(Path(__file__).parents[1] / "train.py"))
 
 
 def main() -> None:
@@ -28,7 +26,7 @@ def main() -> None:
     try:
         from dip.studio.serve import serve
 
-        serve(HOME, TRAIN, arguments.photo, arguments.port, not arguments.no_browser)
+        serve(HOME, arguments.photo, arguments.port, not arguments.no_browser)
     except ImportError as error:
         parser.error(f"{error.name} is missing: pip install -e '.[studio]'")
     except UserError as error:

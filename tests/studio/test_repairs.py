@@ -1,31 +1,34 @@
 import json
+import os
 from concurrent.futures import Future
-from pathlib import Path
 
 import pytest
 from PIL import Image
 
 from dip.errors import UserError
-from dip.studio.repairs import Repair, Repairs, check_overrides, describe
+from dip.studio import warm
+from dip.studio.repairs import Repair, Repairs, describe
+
+TRAIN = os.path.relpath(warm.TRAIN)
 
 
 @pytest.fixture
 def repair(tmp_path):
     Image.new("RGB", (30, 20)).save(tmp_path / "a photo.jpg")
-    return Repair(Path("train.py"), tmp_path, tmp_path / "a photo.jpg", tmp_path / "mask.png", ["seed=3"])
+    return Repair(tmp_path, tmp_path / "a photo.jpg", tmp_path / "mask.png", ["seed=3"])
 
 
 def test_the_command_gives_the_same_file_and_continues_what_was_stopped(repair, tmp_path):
     repair.exit_code = 0
     files = f"'data.image={tmp_path}/a photo.jpg' data.mask={tmp_path}/mask.png"
-    assert repair.command == f"python train.py {files} seed=3 'output.path=a photo_repaired.jpg'"
+    assert repair.command == f"python {TRAIN} {files} seed=3 'output.path=a photo_repaired.jpg'"
     repair.exit_code = 130
-    assert repair.command == f"python train.py resume={tmp_path}/run output.overwrite=true"
+    assert repair.command == f"python {TRAIN} resume={tmp_path}/run output.overwrite=true"
 
 
 def test_a_result_that_its_format_cannot_hold_gets_another(tmp_path):
     Image.new("P", (30, 20)).save(tmp_path / "photo.gif")
-    repair = Repair(Path("train.py"), tmp_path, tmp_path / "photo.gif", tmp_path / "mask.png", [])
+    repair = Repair(tmp_path, tmp_path / "photo.gif", tmp_path / "mask.png", [])
     assert repair.file.name in ("photo_repaired.gif", "photo_repaired.png")
 
 
@@ -57,31 +60,4 @@ def test_a_repair_that_waits_is_dropped_when_it_is_stopped(repair):
 def test_one_that_is_not_over_does_not_start_again(repair, tmp_path):
     repair.future = Future()
     with pytest.raises(UserError, match="this repair is still at work"):
-        Repairs(tmp_path, Path("train.py")).start(repair)
-
-
-@pytest.mark.parametrize(
-    "text",
-    ["data.image=x", "resume=latest", "hydra.run.dir=x", "output.path=x", "model._target_=os.system", "data=noisy"],
-)
-def test_files_and_code_are_not_given_in_the_page(text):
-    with pytest.raises(UserError, match="is not for this page"):
-        check_overrides(f"seed=1 {text}")
-
-
-@pytest.mark.parametrize(
-    ("text", "said"),
-    [
-        ("steps", "steps"),
-        ("name='a", "options: No closing quotation"),
-        ("model.depth=deep", "model.depth=deep, but it"),
-    ],
-)
-def test_what_is_no_option_is_refused(text, said):
-    with pytest.raises(UserError, match=said):
-        check_overrides(text)
-
-
-def test_options_are_taken_as_on_the_command_line():
-    assert check_overrides("model.depth=3  trainer.max_steps=5") == ["model.depth=3", "trainer.max_steps=5"]
-    assert check_overrides(None) == []
+        Repairs(tmp_path, None).start(repair)

@@ -19,6 +19,8 @@ from playwright.sync_api import Page, expect
 REPOSITORY = Path(__file__).parents[2]
 SECONDS = 60_000  # milliseconds, for what takes an import of everything
 TINY = "model.widths=[4,6] trainer.accelerator=cpu trainer.precision=32-true refine.rounds=2 hole_kind=thin"
+# The name of the button or box that has the focus.
+FOCUSED = "(at => at.matches('button') ? at.innerText : at.labels?.[0]?.innerText)(document.activeElement)"
 
 
 def pixels(path) -> np.ndarray:
@@ -81,8 +83,8 @@ def paint(page: Page) -> None:
 
 
 def begin(page: Page, options: str) -> None:
-    page.get_by_text("More", exact=True).click()
-    page.get_by_label("Options, as on the command line").fill(options)
+    page.get_by_text("More options").click()
+    page.get_by_label("All others, as on the command line").fill(options)
     page.get_by_role("button", name="Repair", exact=True).click()
 
 
@@ -143,7 +145,7 @@ def test_what_is_refused_is_said_in_one_line(opened, tmp_path):
     paint(page)
     begin(page, "data.image=/etc/hostname")
     expect(page.get_by_text("data.image=/etc/hostname is not for this page")).to_be_visible()
-    page.get_by_label("Options, as on the command line").fill("model.depth=deep")
+    page.get_by_label("All others, as on the command line").fill("model.depth=deep")
     page.get_by_role("button", name="Repair", exact=True).click()
     expect(page.get_by_text("model.depth=deep, but it must be a whole number")).to_be_visible()
     (tmp_path / "notes.png").write_text("no picture")
@@ -152,13 +154,64 @@ def test_what_is_refused_is_said_in_one_line(opened, tmp_path):
     expect(page.get_by_text("is not a picture that can be read")).to_be_visible(timeout=SECONDS)
 
 
+@pytest.mark.slow
+def test_a_result_is_made_from_the_keyboard_alone_and_picked_from_two(opened, photo, tmp_path):
+    page = opened()
+    keys = page.keyboard
+
+    def tab_to(named):
+        """Tab until the button or box of this name has the focus."""
+        for _ in range(60):
+            keys.press("Tab")
+            if (page.evaluate(FOCUSED) or "").startswith(named):
+                return
+        pytest.fail(f"Tab does not come to {named}")
+
+    tab_to("Draw a rectangle")
+    keys.press("Enter")
+    for side, pixel in (("Left", 30), ("Top", 20), ("Right", 44), ("Bottom", 33)):
+        tab_to(side)
+        keys.type(str(pixel))
+    tab_to("Show this rectangle")
+    keys.press("Enter")
+    expect(page.get_by_role("button", name="Add what is new")).to_be_visible(timeout=SECONDS)
+    tab_to("Add what is new")
+    keys.press("Enter")
+    expect(page.get_by_role("button", name="Clear all that was added")).to_be_visible()
+    page.get_by_text("More options").click()
+    page.get_by_label("Results to pick from").first.fill("2")
+    page.get_by_label("trainer.max_steps").fill("4")
+    page.get_by_label("All others, as on the command line").fill(TINY)
+    page.get_by_role("button", name="Repair", exact=True).focus()
+    keys.press("Enter")
+    wait_for(page, "Done after")
+    page.get_by_label("Thumbnail 1 of").click()
+    page.get_by_text("Report and all files of the run").click()
+    expect(page.locator("a[href*='report.html']")).to_be_visible(timeout=SECONDS)
+
+
 def test_damage_is_found_and_counts_once_it_is_added(opened):
     page = opened()
     page.get_by_text("Find the damage").click()
     page.get_by_role("button", name="Find this colour").click()
-    page.get_by_role("button", name="Add what was found").click(timeout=SECONDS)
-    expect(page.get_by_role("button", name="Clear found and loaded")).to_be_visible()
-    expect(page.get_by_role("button", name="Add what was found")).to_be_hidden()
+    page.get_by_role("button", name="Add what is new").click(timeout=SECONDS)
+    expect(page.get_by_role("button", name="Clear all that was added")).to_be_visible()
+    expect(page.get_by_role("button", name="Add what is new")).to_be_hidden()
+    page.get_by_text("Mask file").click()
+    page.get_by_role("button", name="Save what is marked").click()
+    expect(page.locator("a[href*='mask.png']")).to_be_visible()
+
+
+def test_two_clicks_are_the_corners_of_a_rectangle(opened):
+    page = opened()
+    page.get_by_text("Draw a rectangle").click()
+    picture = page.locator("#clickable img")
+    for x, y in ((70, 60), (20, 30)):
+        picture.click(position={"x": x, "y": y})
+        page.wait_for_timeout(500)
+    expect(page.get_by_role("button", name="Add what is new")).to_be_visible(timeout=SECONDS)
+    sides = [int(page.get_by_label(side).input_value()) for side in ("Left", "Top", "Right", "Bottom")]
+    assert sides == pytest.approx([20, 30, 70, 60], abs=1)
 
 
 @pytest.mark.parametrize("path", ["pyproject.toml", "/etc/hostname"])

@@ -73,18 +73,20 @@ class Preview(Callback):
     """preview.jpg and preview.json in the run's folder, for whoever watches it from outside.
 
     The picture is the composite so far. The JSON file has `step`, `last` (the most that there can be), `seconds_left`
-    (at most), `has_ended` (the result is being drawn), and `scores`: a list of [step, PSNR in dB] of held-out pixels,
-    or of known ones where none are held out.
+    (at most; null after the first step, which takes longer), `has_ended` (the result is being drawn), and `scores`: a
+    list of [step, PSNR in dB] of held-out pixels, or of known ones where none are held out.
     """
 
     every_seconds: Annotated[float, Ge(0), "null writes none"] | None
     scores: list[tuple[int, float]] = field(default_factory=list, init=False)
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
-        self.started, self.first, self.due = time.monotonic(), trainer.global_step, -math.inf
+        self.first, self.due = trainer.global_step + 1, -math.inf
         self.holds_out = trainer.datamodule.sample.held_out is not None  # until they are given back to the loss
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Sample, batch_idx: int) -> None:
+        if trainer.global_step == self.first:
+            self.started = time.monotonic()
         if self.every_seconds is None or time.monotonic() < self.due:
             return
         if batch.held_out is not None or not self.holds_out:
@@ -102,6 +104,8 @@ class Preview(Callback):
 
     def write(self, trainer: Trainer, has_ended: bool) -> None:
         step, last = trainer.global_step, trainer.max_steps
-        a_step = (time.monotonic() - self.started) / max(step - self.first, 1)
-        found = {"step": step, "last": last, "seconds_left": round(a_step * (last - step), 1), "scores": self.scores}
+        left = None
+        if step > self.first:
+            left = round((time.monotonic() - self.started) / (step - self.first) * (last - step), 1)
+        found = {"step": step, "last": last, "seconds_left": left, "scores": self.scores}
         write_json(Path(trainer.default_root_dir, "preview.json"), {**found, "has_ended": has_ended})

@@ -10,7 +10,7 @@ from PIL import Image, ImageColor
 from dip.errors import UserError
 from dip.image import masks, shapes, tensors
 from dip.image.files.opening import open_picture
-from dip.image.shapes import Hole
+from dip.image.shapes import Hole, Point
 
 CANVAS = 1000  # pixels, the longer side of what is painted on
 MOST = 60  # megapixels of a photograph
@@ -40,6 +40,20 @@ def painted(editor: dict[str, Any] | None, size: tuple[int, int]) -> Hole:
 def find_colour(photo: Image.Image, colour: str, tolerance: int) -> Hole:
     """Where the photograph has a colour, "#rrggbb" or "rgba(r, g, b, a)"."""
     return shapes.near_colour(photo, read_colour(colour), tolerance)
+
+
+def on_photo(photo: Image.Image, x: int, y: int) -> Point:
+    """The pixel of the photograph that a point of the canvas shows."""
+    scale = max(max(photo.size) / CANVAS, 1)
+    return Point(min(round(x * scale), photo.width - 1), min(round(y * scale), photo.height - 1))
+
+
+def rectangle(photo: Image.Image, left: int, top: int, right: int, bottom: int) -> Hole:
+    """All four sides are in the hole. Raises UserError where they are out of order or outside the photograph."""
+    if not (0 <= left <= right < photo.width and 0 <= top <= bottom < photo.height):
+        said = f"from {left} to {right} and from {top} to {bottom} is no rectangle in a photograph of "
+        raise UserError(f"{said}{photo.width}x{photo.height} pixels, which count from 0")
+    return shapes.rectangle(photo, Point(left, top), Point(right, bottom))
 
 
 def read_colour(text: str) -> tuple[int, int, int]:

@@ -1,26 +1,25 @@
 """Repairs that the studio starts: each a process of `train.py`, one at a time, in a folder of its own."""
 
 import json
+import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import datetime
 from pathlib import Path
-from shlex import join, split
+from shlex import join
 from typing import Any, NamedTuple
 
-from dip.config.messages import compose_checked, parse_checked
 from dip.errors import UserError
 from dip.image.files.opening import open_picture
 from dip.image.files.writing import check_output, lossless_ending
-from dip.repair.inpaint import NOT_HERE
 from dip.results.folder import RunFolder
+from dip.studio import hole
+from dip.studio.warm import TRAIN, Warm
 
 SHOWN = "callbacks.preview.every_seconds=0.8"  # which changes nothing of the result
-NOT_TYPED = NOT_HERE | {"callbacks", "logger"}  # overrides that the page has no box for
 
 
 class Progress(NamedTuple):
@@ -34,15 +33,22 @@ class Progress(NamedTuple):
 class Repair:
     """One photograph with its hole, the options, and the process that repairs it in `folder`."""
 
-    def __init__(self, train: Path, folder: Path, photo: Path, mask: Path, options: Sequence[str]):
-        self.train, self.folder, self.photo, self.mask, self.options = train, folder, photo, mask, options
+    def __init__(self, folder: Path, photo: Path, mask: Path, options: Sequence[str]):
+        self.folder, self.photo, self.mask, self.options = folder, photo, mask, options
         self.run = RunFolder(folder / "run")
         self.file = result_file(photo, folder)
+        self.before, self.after = folder / "before.png", folder / "after.png"  # of the canvas's size, to compare
         self.since = 0.0  # when it was last queued, in seconds of `time.time`
         self.process: subprocess.Popen[str] | None = None
         self.future: Future[None] | None = None
         self.exit_code: int | None = None
+        self.is_stopped = False
         self.said = ""  # the last line of the log
+
+    @property
+    def title(self) -> str:
+        recipe, *more = (option.removeprefix("experiment=").replace("=", " ", 1) for option in self.options)
+        return ", ".join([f"{self.photo.name}: {recipe}", *more])
 
     @property
     def overrides(self) -> list[str]:
@@ -52,9 +58,10 @@ class Repair:
     @property
     def command(self) -> str:
         """What gives the same file on the command line; of a repair that was stopped, what continues it."""
+        train = os.path.relpath(TRAIN)
         if self.is_complete:
-            return join(["python", str(self.train), *self.overrides, f"output.path={self.file.name}"])
-        return join(["python", str(self.train), f"resume={self.run}", "output.overwrite=true"])
+            return join(["python", train, *self.overrides, f"output.path={self.file.name}"])
+        return join(["python", train, f"resume={self.run}", "output.overwrite=true"])
 
     @property
     def is_over(self) -> bool:
@@ -65,28 +72,37 @@ class Repair:
         return self.is_over and self.exit_code == 0
 
     @property
+    def has_result(self) -> bool:
+        return self.is_over and self.file.exists()
+
+    @property
     def can_continue(self) -> bool:
         return self.is_over and self.exit_code == 128 + signal.SIGINT and self.run.exists
 
-    def queue(self, worker: ThreadPoolExecutor) -> None:
+    def queue(self, worker: ThreadPoolExecutor, warm: Warm) -> None:
         """Have the worker start it, or continue it where it has begun already."""
-        self.process, self.exit_code, self.since = None, None, time.time()
-        self.future = worker.submit(self.work)
+        self.process, self.exit_code, self.is_stopped, self.since = None, None, False, time.time()
+        self.future = worker.submit(self.work, warm)
 
-    def work(self) -> None:
+    def work(self, warm: Warm) -> None:
         """Run the process to its end."""
         resume = [f"resume={self.run}", "output.overwrite=true"] if self.run.exists else []
         given = resume or [*self.overrides, f"output.path={self.file}", f"hydra.run.dir={self.run}"]
-        with (self.folder / "log.txt").open("a") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, self.train, *given, SHOWN], stdout=log, stderr=log, text=True, start_new_session=True
-            )
-            code = self.process.wait()
-        lines = (self.folder / "log.txt").read_text().splitlines()
-        self.exit_code, self.said = code, lines[-1] if lines else ""
+        log = self.folder / "log.txt"
+        self.process = warm.run([*given, SHOWN], log)
+        if self.is_stopped:  # between the queue and the process
+            self.stop()
+        code = self.process.wait()
+        warm.renew()
+        if self.file.exists():
+            for path, small in ((self.photo, self.before), (self.file, self.after)):
+                hole.for_canvas(hole.open_photo(path)).save(small)
+        lines = log.read_text().splitlines() if log.exists() else []
+        self.exit_code, self.said = code, lines[-1] if lines else f"The repair has ended with exit code {code}."
 
     def stop(self) -> None:
         """End it after the step that it is at, with a result; or before it has begun."""
+        self.is_stopped = True
         if self.future is not None and not self.future.cancel() and self.process is not None:
             self.process.send_signal(signal.SIGINT)
 
@@ -108,6 +124,8 @@ class Repair:
             return self.outcome()
         if self.process is None:
             return "Waiting for the repair before this one."
+        if self.is_stopped:
+            return "Stopping; the result so far gets its detail ..."
         return training or "Starting ..."
 
     def outcome(self) -> str:
@@ -115,14 +133,14 @@ class Repair:
             return f"Done after {self.run.metrics['seconds']:.0f} s."
         if self.can_continue:
             return f"Stopped after {self.run.metrics.get('steps', 'some')} steps; this is the result so far."
-        return self.said
+        return "Stopped before it began." if self.is_stopped else self.said
 
 
 class Repairs:
     """The repairs of all pages, which take place one after another; each has a folder below `home`."""
 
-    def __init__(self, home: Path, train: Path):
-        self.home, self.train = home, train
+    def __init__(self, home: Path, warm: Warm):
+        self.home, self.warm = home, warm
         self.worker = ThreadPoolExecutor(1)
         self.all: list[Repair] = []
 
@@ -137,18 +155,25 @@ class Repairs:
             raise UserError("this repair is still at work; stop it first")
         if repair not in self.all:
             self.all.append(repair)
-        repair.queue(self.worker)
+        repair.queue(self.worker, self.warm)
 
     @property
-    def at_work(self) -> Repair | None:
-        """The newest that is not over, which a page that is opened again shows."""
-        return next((repair for repair in reversed(self.all) if not repair.is_over), None)
+    def latest(self) -> list[Repair]:
+        """What a page that is opened again shows: the repair at work, or else the newest; none where there is none."""
+        at_work = [repair for repair in self.all if not repair.is_over]
+        return at_work[:1] or self.all[-1:]
+
+    @property
+    def with_result(self) -> list[Repair]:
+        return [repair for repair in self.all if repair.has_result]
 
     def close(self) -> None:
         """End the one at work, with its result, and drop those that wait."""
         for repair in self.all:
-            repair.stop()
+            if not repair.is_over:
+                repair.stop()
         self.worker.shutdown()
+        self.warm.close()
 
 
 def describe(preview: dict[str, Any], parts: Sequence[str]) -> str:
@@ -158,7 +183,8 @@ def describe(preview: dict[str, Any], parts: Sequence[str]) -> str:
         return "Adding detail ..."
     doing = "Finding colours" if "fill" in parts else "Drawing"
     which = f", picture {members[-1]}" if members else ""
-    return f"{doing}{which}: step {preview['step']} of {preview['last']}, {preview['seconds_left']:.0f} s left at most"
+    left = "" if preview["seconds_left"] is None else f", {preview['seconds_left']:.0f} s left at most"
+    return f"{doing}{which}: step {preview['step']} of {preview['last']}{left}"
 
 
 def result_file(photo: Path, folder: Path) -> Path:
@@ -169,17 +195,3 @@ def result_file(photo: Path, folder: Path) -> Path:
     except UserError:
         return file.with_suffix(lossless_ending(picture))
     return file
-
-
-def check_overrides(text: str | None) -> list[str]:
-    """The overrides that somebody has typed. Raises UserError for one that is not theirs to give here."""
-    try:
-        typed = split(text or "")
-    except ValueError as error:
-        raise UserError(f"options: {error}") from error
-    for override in parse_checked(typed):
-        key = override.key_or_group
-        if key.split(".")[0].split("/")[0] in NOT_TYPED or key.endswith("_target_"):
-            raise UserError(f"{override.input_line} is not for this page; use the command for it")
-    compose_checked(typed)
-    return typed

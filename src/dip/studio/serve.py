@@ -7,17 +7,18 @@ from gradio.themes import Base
 from dip.errors import UserError
 from dip.studio.page import CSS, Page
 from dip.studio.repairs import Repairs
+from dip.studio.warm import Warm
 
 LARGEST = "200mb"  # of an upload
 
 
-def serve(home: Path, train: Path, photo: Path | None, port: int | None, open_browser: bool) -> None:
+def serve(home: Path, photo: Path | None, port: int | None, open_browser: bool) -> None:
     """Serve until Ctrl-C. Raises UserError where the port is taken.
 
-    home: the folder of all repairs. train: train.py.
+    home: the folder of all repairs.
     """
     home.mkdir(parents=True, exist_ok=True)
-    repairs, page = Repairs(home, train), None
+    repairs = Repairs(home, Warm())
     try:
         page = Page(repairs, photo).blocks
         _, address, _ = page.queue(default_concurrency_limit=4).launch(

@@ -1,0 +1,119 @@
+"""The page's right side and its end: a repair that forms, its result, and all results to pick from."""
+
+from typing import Any
+
+import gradio as gr
+import pandas as pd
+
+from dip.results.report.page import write_report
+from dip.studio.painting import refusable
+from dip.studio.repairs import Repair, Repairs
+
+
+class Watching:
+    """Lays itself out where it is built; `lay_out_result` does the rest, below. repairs: those of every page."""
+
+    def __init__(self, repairs: Repairs):
+        self.repairs = repairs
+        self.watched = gr.State([])  # repairs, of which the one at work is shown, and then the last
+        self.seen = gr.State()  # what of them was shown by the tick before
+        with gr.Row():
+            self.start = gr.Button("Repair", variant="primary", min_width=80)
+            self.stop = gr.Button("Stop", interactive=False, min_width=80)
+            self.go_on = gr.Button("Continue", interactive=False, min_width=80)
+        self.status = gr.Markdown("Give a photograph first.", elem_id="status")
+        self.picture = gr.Image(
+            label="The picture so far", interactive=False, height=320, buttons=["fullscreen"], elem_id="so_far"
+        )
+        self.curve = gr.LinePlot(
+            x="step", y="dB", label="PSNR on held-out pixels", height=180, x_title="step", y_title="dB"
+        )
+        self.timer = gr.Timer(0.5)
+
+    def lay_out_result(self) -> None:
+        self.results = gr.Gallery(
+            label="All results: click on one to pick it",
+            visible=False,
+            columns=3,
+            height="auto",
+            object_fit="contain",
+            allow_preview=False,
+            buttons=[],
+        )
+        with gr.Column(visible=False) as self.result:
+            gr.Markdown("## Result")
+            self.slider = gr.ImageSlider(
+                label="Before and after", type="filepath", format="png", interactive=False, buttons=["fullscreen"]
+            )
+            self.download = gr.DownloadButton("Download", variant="primary")
+            self.command = gr.Code(
+                label="The same result on the command line",
+                language="shell",
+                interactive=False,
+                buttons=["copy"],
+                wrap_lines=True,
+                lines=2,
+                max_lines=6,
+            )
+            with gr.Accordion("Report and all files of the run", open=False) as self.opened:
+                self.where = gr.Markdown()
+                self.files = gr.File(label="Files", file_count="multiple", interactive=False)
+        self.of_result = [self.slider, self.download, self.where, self.command, self.files]
+
+    def connect(self, blocks: gr.Blocks) -> None:
+        self.stop.click(self.stop_one, self.watched, show_progress="hidden")
+        self.go_on.click(refusable(self.continue_one), self.watched, show_progress="hidden")
+        self.results.select(self.pick, None, self.watched, show_progress="hidden")
+        self.opened.expand(self.list_files, self.watched, self.files)
+        shown = [self.status, self.picture, self.curve, self.stop, self.go_on, self.result, *self.of_result]
+        self.timer.tick(
+            self.watch,
+            [self.watched, self.seen],
+            [self.seen, *shown, self.results],
+            show_progress="hidden",
+            queue=False,
+        )
+        blocks.load(lambda: self.repairs.latest, None, self.watched)
+
+    def one(self, watched: list[Repair]) -> Repair:
+        return next((repair for repair in watched if not repair.is_over), watched[-1])
+
+    def stop_one(self, watched: list[Repair]) -> None:
+        if watched:
+            self.one(watched).stop()
+
+    def continue_one(self, watched: list[Repair]) -> None:
+        self.repairs.start(self.one(watched))
+
+    def pick(self, at: gr.SelectData) -> list[Repair]:
+        return [self.repairs.with_result[at.index]]
+
+    def list_files(self, watched: list[Repair]) -> list[str]:
+        """All files of the run, with a report that is written now."""
+        run = self.one(watched).run
+        write_report(run.path)
+        return sorted(str(file) for file in run.path.iterdir() if file.is_file())
+
+    def watch(self, watched: list[Repair], seen: Any) -> tuple[Any, ...]:
+        """What has changed since the tick before, by `seen`."""
+        same = [gr.skip()] * (6 + len(self.of_result))
+        if not watched:
+            return seen, *same, gr.skip()
+        repair, results = self.one(watched), self.repairs.with_result
+        now = repair.progress()
+        state = now.stage, len(now.scores), repair.is_over, str(repair.folder), len(results)
+        if state == seen:
+            return seen, *same, gr.skip()
+        curve = pd.DataFrame(now.scores, columns=["step", "dB"]) if now.scores else None
+        changed = [now.stage, gr.skip() if now.picture is None else str(now.picture), curve]
+        changed += [gr.update(interactive=not repair.is_over), gr.update(interactive=repair.can_continue)]
+        changed.append(gr.update(visible=repair.has_result))
+        result = self.show_result(repair) if repair.has_result else [gr.skip()] * len(self.of_result)
+        to_pick = [(str(each.after), each.title) for each in results]
+        return state, *changed, *result, gr.update(value=to_pick, visible=len(to_pick) > 1)
+
+    def show_result(self, repair: Repair) -> list[Any]:
+        label = "The same file on the command line" if repair.is_complete else "Continue it on the command line"
+        where = f"They are in `{repair.run}`."
+        sides = str(repair.before), str(repair.after)
+        return [sides, str(repair.file), where, gr.update(value=repair.command, label=label), None]
