@@ -113,7 +113,7 @@ class Repair:
         newest = seen[-1]
         found = json.loads(newest.read_text())
         is_new = newest.stat().st_mtime > self.since
-        said = self.stage(describe(found, newest.parts) if is_new else None)
+        said = self.stage(describe(found, newest.relative_to(self.run.path).parts) if is_new else None)
         return Progress(said, newest.with_suffix(".jpg"), found["scores"])
 
     def stage(self, training: str | None) -> str:
@@ -130,9 +130,9 @@ class Repair:
 
     def outcome(self) -> str:
         if self.exit_code == 0:
-            return f"Done after {self.run.metrics['seconds']:.0f} s."
+            return f"Done after {total(self.run.metrics, 'seconds'):.0f} s."
         if self.can_continue:
-            return f"Stopped after {self.run.metrics.get('steps', 'some')} steps; this is the result so far."
+            return f"Stopped after {total(self.run.metrics, 'steps')} steps; this is the result so far."
         return "Stopped before it began." if self.is_stopped else self.said
 
 
@@ -176,13 +176,20 @@ class Repairs:
         self.warm.close()
 
 
+def total(metrics: dict[str, Any], key: str) -> float:
+    """Steps or seconds of a run, or of all parts of a picture."""
+    parts = metrics.get("parts", {"": metrics}).values()
+    return sum(part.get(key, 0) for part in parts)
+
+
 def describe(preview: dict[str, Any], parts: Sequence[str]) -> str:
-    """How far the training is whose preview.json this is. parts: of its path."""
+    """How far the training is whose preview.json this is. parts: of its path in the run's folder."""
     members = [part.removeprefix("member_") for part in parts if part.startswith("member_")]
     if preview["has_ended"] and not members:
         return "Adding detail ..."
     doing = "Finding colours" if "fill" in parts else "Drawing"
-    which = f", picture {members[-1]}" if members else ""
+    kind = "".join(f" {part} holes" for part in parts if part in ("thin", "large"))  # of a picture that has both
+    which = f"{kind}, picture {members[-1]}" if members else kind
     left = "" if preview["seconds_left"] is None else f", {preview['seconds_left']:.0f} s left at most"
     return f"{doing}{which}: step {preview['step']} of {preview['last']}{left}"
 

@@ -26,7 +26,7 @@ class Watching:
             label="The picture so far", interactive=False, height=320, buttons=["fullscreen"], elem_id="so_far"
         )
         self.curve = gr.LinePlot(
-            x="step", y="dB", label="PSNR on held-out pixels", height=180, x_title="step", y_title="dB"
+            x="step", y="dB", label="PSNR on held-out pixels", height=180, x_title="step", y_title="dB", visible=False
         )
         self.timer = gr.Timer(0.5)
 
@@ -104,7 +104,9 @@ class Watching:
         state = now.stage, len(now.scores), repair.is_over, str(repair.folder), len(results)
         if state == seen:
             return seen, *same, gr.skip()
-        curve = pd.DataFrame(now.scores, columns=["step", "dB"]) if now.scores else None
+        curve = gr.update(visible=False)  # a plot of nothing is an error in the console
+        if now.scores:
+            curve = gr.update(visible=True, value=pd.DataFrame(now.scores, columns=["step", "dB"]))
         changed = [now.stage, gr.skip() if now.picture is None else str(now.picture), curve]
         changed += [gr.update(interactive=not repair.is_over), gr.update(interactive=repair.can_continue)]
         changed.append(gr.update(visible=repair.has_result))
