@@ -8,6 +8,7 @@ a repair that is at work then saves its result first.
 """
 
 import argparse
+import signal
 from pathlib import Path
 
 from dip.errors import UserError
@@ -26,6 +27,8 @@ def main() -> None:
     try:
         from dip.studio.serve import serve
 
+        for asked in (signal.SIGINT, signal.SIGTERM):  # in the background, too, where a shell has SIGINT ignored
+            signal.signal(asked, signal.default_int_handler)
         serve(HOME, arguments.photo, arguments.port, not arguments.no_browser)
     except ImportError as error:
         parser.error(f"{error.name} is missing: pip install -e '.[studio]'")

@@ -33,10 +33,7 @@ def studio(tmp_path_factory) -> Iterator[tuple[str, Path]]:
     """The address of a studio that serves, and the folder where it does."""
     folder = tmp_path_factory.mktemp("studio")
     script = REPOSITORY / "scripts" / "studio.py"
-    # A test in the background ignores Ctrl-C, and so would what it starts.
-    heard = "import runpy, signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); sys.argv[:1] = []; "
-    heard += "runpy.run_path(sys.argv[0], run_name='__main__')"
-    command = [sys.executable, "-W", "ignore", "-c", heard, script, "--no-browser"]
+    command = [sys.executable, "-W", "ignore", script, "--no-browser"]
     with subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         (address,) = re.findall(r"http://127\.0\.0\.1:\d+/", process.stdout.readline())
@@ -97,7 +94,7 @@ def test_from_a_photograph_to_a_repaired_one_and_the_command_that_gives_the_same
     paint(page)
     begin(page, f"{TINY} trainer.max_steps=20")
     wait_for(page, "Done after")
-    expect(page.get_by_text("Before and after")).to_be_visible()
+    expect(page.get_by_text("Before | after")).to_be_visible()
     with page.expect_download() as downloading:
         page.get_by_role("button", name="Download", exact=True).click()
     file = tmp_path / "download.jpg"
@@ -172,12 +169,9 @@ def test_a_result_is_made_from_the_keyboard_alone_and_picked_from_two(opened, ph
     for side, pixel in (("Left", 30), ("Top", 20), ("Right", 44), ("Bottom", 33)):
         tab_to(side)
         keys.type(str(pixel))
-    tab_to("Show this rectangle")
+    tab_to("Add this rectangle")
     keys.press("Enter")
-    expect(page.get_by_role("button", name="Add what is new")).to_be_visible(timeout=SECONDS)
-    tab_to("Add what is new")
-    keys.press("Enter")
-    expect(page.get_by_role("button", name="Clear all that was added")).to_be_visible()
+    expect(page.get_by_role("button", name="Clear what was added")).to_be_visible(timeout=SECONDS)
     page.get_by_text("More options").click()
     page.get_by_label("Results to pick from").first.fill("2")
     page.get_by_label("trainer.max_steps").fill("4")
@@ -194,8 +188,11 @@ def test_damage_is_found_and_counts_once_it_is_added(opened):
     page = opened()
     page.get_by_text("Find the damage").click()
     page.get_by_role("button", name="Find this colour").click()
-    page.get_by_role("button", name="Add what is new").click(timeout=SECONDS)
-    expect(page.get_by_role("button", name="Clear all that was added")).to_be_visible()
+    expect(page.get_by_role("button", name="Add what is new")).to_be_visible(timeout=SECONDS)
+    page.get_by_role("button", name="Repair", exact=True).click()
+    expect(page.get_by_text("what is cyan is not part of the hole yet")).to_be_visible()
+    page.get_by_role("button", name="Add what is new").click()
+    expect(page.get_by_role("button", name="Clear what was added")).to_be_visible()
     expect(page.get_by_role("button", name="Add what is new")).to_be_hidden()
     page.get_by_text("Mask file").click()
     page.get_by_role("button", name="Save what is marked").click()
@@ -209,7 +206,7 @@ def test_two_clicks_are_the_corners_of_a_rectangle(opened):
     for x, y in ((70, 60), (20, 30)):
         picture.click(position={"x": x, "y": y})
         page.wait_for_timeout(500)
-    expect(page.get_by_role("button", name="Add what is new")).to_be_visible(timeout=SECONDS)
+    expect(page.get_by_role("button", name="Clear what was added")).to_be_visible(timeout=SECONDS)
     sides = [int(page.get_by_label(side).input_value()) for side in ("Left", "Top", "Right", "Bottom")]
     assert sides == pytest.approx([20, 30, 70, 60], abs=1)
 

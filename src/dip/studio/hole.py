@@ -18,7 +18,10 @@ MOST = 60  # megapixels of a photograph
 
 def open_photo(path: Path) -> Image.Image:
     """The photograph upright, in 8-bit RGB. Raises UserError for what is no picture."""
-    return tensors.to_pil(tensors.from_pil(open_picture(path, "photo", max_megapixels=MOST))).convert("RGB")
+    try:
+        return tensors.to_pil(tensors.from_pil(open_picture(path, "photo", max_megapixels=MOST))).convert("RGB")
+    except UserError as error:
+        raise UserError(str(error).replace(f"photo={path}", path.name)) from error
 
 
 def for_canvas(photo: Image.Image) -> Image.Image:
@@ -46,6 +49,11 @@ def on_photo(photo: Image.Image, x: int, y: int) -> Point:
     """The pixel of the photograph that a point of the canvas shows."""
     scale = max(max(photo.size) / CANVAS, 1)
     return Point(min(round(x * scale), photo.width - 1), min(round(y * scale), photo.height - 1))
+
+
+def colour_at(photo: Image.Image, point: Point) -> str:
+    """As "#rrggbb"."""
+    return "#" + np.asarray(photo)[point.y, point.x].tobytes().hex()
 
 
 def rectangle(photo: Image.Image, left: int, top: int, right: int, bottom: int) -> Hole:

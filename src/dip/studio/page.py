@@ -7,6 +7,7 @@ from typing import Any
 import gradio as gr
 
 from dip.config.compose import CONFIGS
+from dip.errors import UserError
 from dip.studio import hole
 from dip.studio.options import TURNED, check_overrides, explanations
 from dip.studio.painting import Marked, Painting, refusable
@@ -17,6 +18,8 @@ RECIPES = [("Quick: minutes", "quick"), ("Quality: four to five times as long", 
 REFERENCE = CONFIGS.parent / "docs" / "reference" / "options.md"
 CSS = """
 .gradio-container { max-width: 1400px !important; margin: auto }
+#command .cm-editor, #command .codemirror-wrapper { height: auto; min-height: 0 }
+#results .grid-container { height: auto }
 #so_far img { width: 100%; height: 100%; object-fit: contain }
 """
 
@@ -57,7 +60,7 @@ class Page:
         self.painting.photo.change(self.say_what_is_next, self.painting.photo, self.watching.status)
         hole_of = [*self.painting.marked, self.painting.grow]
         self.painting.save.click(refusable(self.save), hole_of, self.painting.saved)
-        inputs = [*hole_of, *self.options]
+        inputs = [*hole_of, self.painting.found, *self.options]
         self.watching.start.click(refusable(self.begin), inputs, self.watching.watched, show_progress="hidden")
         self.watching.connect(self.blocks)
 
@@ -70,8 +73,10 @@ class Page:
         found = Marked(photo, editor, added).grown(grow)
         return gr.update(value=str(hole.save(found, self.repairs.new_folder() / "mask.png")), visible=True)
 
-    def begin(self, photo: Path, editor: Any, added: Any, grow: int, *options: Any) -> list[Repair]:
-        """Start a repair for each of so many seeds."""
+    def begin(self, photo: Path, editor: Any, added: Any, grow: int, new: Any, *options: Any) -> list[Repair]:
+        """Start a repair for each of so many seeds. new: what was found, and neither added nor dropped yet."""
+        if new is not None:
+            raise UserError("what is cyan is not part of the hole yet; add it or drop it first")
         found = Marked(photo, editor, added).grown(grow)
         recipe, seed, count, typed, *turned = options
         overrides = check_overrides(dict(zip(TURNED, turned, strict=True)), typed)

@@ -125,14 +125,22 @@ class Repair:
         if self.process is None:
             return "Waiting for the repair before this one."
         if self.is_stopped:
-            return "Stopping; the result so far gets its detail ..."
+            return "Stopping; the result so far gets its detail, which can take a minute ..."
         return training or "Starting ..."
+
+    @property
+    def warnings(self) -> list[str]:
+        """What the run has warned of, in its log and in those of its parts."""
+        logs = [file.read_text().splitlines() for file in sorted(self.run.path.rglob("train.log"))]
+        found = [line.partition("[WARNING] - ")[2] for lines in logs for line in lines]
+        return [f"**Note:** {said}" for said in dict.fromkeys(found) if said]
 
     def outcome(self) -> str:
         if self.exit_code == 0:
-            return f"Done after {total(self.run.metrics, 'seconds'):.0f} s."
+            return "\n\n".join([f"Done after {total(self.run.metrics, 'seconds'):.0f} s.", *self.warnings])
         if self.can_continue:
-            return f"Stopped after {total(self.run.metrics, 'steps')} steps; this is the result so far."
+            untouched = "; a hole that was not begun is as it was" if "parts" in self.run.metrics else ""
+            return f"Stopped after {total(self.run.metrics, 'steps')} steps; this is the result so far{untouched}."
         return "Stopped before it began." if self.is_stopped else self.said
 
 
@@ -190,8 +198,9 @@ def describe(preview: dict[str, Any], parts: Sequence[str]) -> str:
     doing = "Finding colours" if "fill" in parts else "Drawing"
     kind = "".join(f" {part} holes" for part in parts if part in ("thin", "large"))  # of a picture that has both
     which = f"{kind}, picture {members[-1]}" if members else kind
-    left = "" if preview["seconds_left"] is None else f", {preview['seconds_left']:.0f} s left at most"
-    return f"{doing}{which}: step {preview['step']} of {preview['last']}{left}"
+    left = preview["seconds_left"]
+    said = "" if left is None else f", at most {f'{left:.0f} s' if left < 100 else f'{left / 60:.0f} minutes'} more"
+    return f"{doing}{which}: step {preview['step']} of {preview['last']}{said}"
 
 
 def result_file(photo: Path, folder: Path) -> Path:

@@ -35,7 +35,8 @@ class Watching:
             label="All results: click on one to pick it",
             visible=False,
             columns=3,
-            height="auto",
+            height=None,
+            elem_id="results",
             object_fit="contain",
             allow_preview=False,
             buttons=[],
@@ -43,7 +44,12 @@ class Watching:
         with gr.Column(visible=False) as self.result:
             gr.Markdown("## Result")
             self.slider = gr.ImageSlider(
-                label="Before and after", type="filepath", format="png", interactive=False, buttons=["fullscreen"]
+                label="Before | after",
+                slider_position=20,
+                type="filepath",
+                format="png",
+                interactive=False,
+                buttons=["fullscreen"],
             )
             self.download = gr.DownloadButton("Download", variant="primary")
             self.command = gr.Code(
@@ -54,6 +60,7 @@ class Watching:
                 wrap_lines=True,
                 lines=2,
                 max_lines=6,
+                elem_id="command",
             )
             with gr.Accordion("Report and all files of the run", open=False) as self.opened:
                 self.where = gr.Markdown()
@@ -86,20 +93,26 @@ class Watching:
         self.repairs.start(self.one(watched))
 
     def pick(self, at: gr.SelectData) -> list[Repair]:
-        return [self.repairs.with_result[at.index]]
+        return [self.to_pick[at.index]]
+
+    @property
+    def to_pick(self) -> list[Repair]:
+        """The newest first."""
+        return self.repairs.with_result[::-1]
 
     def list_files(self, watched: list[Repair]) -> list[str]:
         """All files of the run, with a report that is written now."""
         run = self.one(watched).run
         write_report(run.path)
-        return sorted(str(file) for file in run.path.iterdir() if file.is_file())
+        files = [file for file in run.path.iterdir() if file.is_file()]
+        return [str(file) for file in sorted(files, key=lambda file: (file.name != "report.html", file.name))]
 
     def watch(self, watched: list[Repair], seen: Any) -> tuple[Any, ...]:
         """What has changed since the tick before, by `seen`."""
         same = [gr.skip()] * (6 + len(self.of_result))
         if not watched:
             return seen, *same, gr.skip()
-        repair, results = self.one(watched), self.repairs.with_result
+        repair, results = self.one(watched), self.to_pick
         now = repair.progress()
         state = now.stage, len(now.scores), repair.is_over, str(repair.folder), len(results)
         if state == seen:
@@ -107,12 +120,14 @@ class Watching:
         curve = gr.update(visible=False)  # a plot of nothing is an error in the console
         if now.scores:
             curve = gr.update(visible=True, value=pd.DataFrame(now.scores, columns=["step", "dB"]))
-        changed = [now.stage, gr.skip() if now.picture is None else str(now.picture), curve]
-        changed += [gr.update(interactive=not repair.is_over), gr.update(interactive=repair.can_continue)]
+        which = f"Result {watched.index(repair) + 1} of {len(watched)}. " if len(watched) > 1 else ""
+        changed = [which + now.stage, gr.skip() if now.picture is None else str(now.picture), curve]
+        can_stop = not (repair.is_over or repair.is_stopped)
+        changed += [gr.update(interactive=can_stop), gr.update(interactive=repair.can_continue)]
         changed.append(gr.update(visible=repair.has_result))
         result = self.show_result(repair) if repair.has_result else [gr.skip()] * len(self.of_result)
         to_pick = [(str(each.after), each.title) for each in results]
-        return state, *changed, *result, gr.update(value=to_pick, visible=len(to_pick) > 1)
+        return state, *changed, *result, gr.update(value=to_pick, visible=len(to_pick) > repair.has_result)
 
     def show_result(self, repair: Repair) -> list[Any]:
         label = "The same file on the command line" if repair.is_complete else "Continue it on the command line"
