@@ -111,7 +111,7 @@ def test_from_a_photograph_to_a_repaired_one_and_the_command_that_gives_the_same
     assert (lossless[hole] != pixels(photo)[hole]).any()
     with Image.open(file) as repaired:
         assert (repaired.format, repaired.info["dpi"]) == ("JPEG", (300, 300))
-    command = page.locator(".cm-content").inner_text().replace("\xa0", " ")
+    command = page.locator("#command textarea").input_value()
     assert command.startswith("python ")
     subprocess.run([sys.executable, *shlex.split(command)[1:]], cwd=studio[1], check=True, capture_output=True)
     assert (studio[1] / "my photo_repaired.jpg").read_bytes() == file.read_bytes()

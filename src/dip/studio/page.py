@@ -18,8 +18,7 @@ RECIPES = [("Quick: minutes", "quick"), ("Quality: four to five times as long", 
 REFERENCE = CONFIGS.parent / "docs" / "reference" / "options.md"
 CSS = """
 .gradio-container { max-width: 1400px !important; margin: auto }
-#command .cm-editor, #command .codemirror-wrapper { height: auto; min-height: 0 }
-#results .grid-container { height: auto }
+#results .grid-wrap { height: auto; max-height: none }
 #so_far img { width: 100%; height: 100%; object-fit: contain }
 """
 
@@ -57,7 +56,10 @@ class Page:
     def connect(self, is_given: bool) -> None:
         if is_given:
             self.blocks.load(*self.painting.opening)
-        self.painting.photo.change(self.say_what_is_next, self.painting.photo, self.watching.status)
+        watching = self.watching
+        shown = [watching.watched, watching.seen, watching.picture, watching.curve, watching.result]
+        self.painting.upload.upload(watching.forget, watching.watched, shown)
+        self.painting.photo.change(self.say_what_is_next, self.painting.photo, watching.status)
         hole_of = [*self.painting.marked, self.painting.grow]
         self.painting.save.click(refusable(self.save), hole_of, self.painting.saved)
         inputs = [*hole_of, self.painting.found, *self.options]

@@ -132,7 +132,8 @@ class Repair:
     def warnings(self) -> list[str]:
         """What the run has warned of, in its log and in those of its parts."""
         logs = [file.read_text().splitlines() for file in sorted(self.run.path.rglob("train.log"))]
-        found = [line.partition("[WARNING] - ")[2] for lines in logs for line in lines]
+        lines = [line for each in logs for line in each if "[dip.training.interruption]" not in line]
+        found = [line.partition("[WARNING] - ")[2] for line in lines]
         return [f"**Note:** {said}" for said in dict.fromkeys(found) if said]
 
     def outcome(self) -> str:

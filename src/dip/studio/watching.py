@@ -52,16 +52,7 @@ class Watching:
                 buttons=["fullscreen"],
             )
             self.download = gr.DownloadButton("Download", variant="primary")
-            self.command = gr.Code(
-                label="The same result on the command line",
-                language="shell",
-                interactive=False,
-                buttons=["copy"],
-                wrap_lines=True,
-                lines=2,
-                max_lines=6,
-                elem_id="command",
-            )
+            self.command = gr.Textbox(interactive=False, buttons=["copy"], lines=2, elem_id="command")
             with gr.Accordion("Report and all files of the run", open=False) as self.opened:
                 self.where = gr.Markdown()
                 self.files = gr.File(label="Files", file_count="multiple", interactive=False)
@@ -81,6 +72,12 @@ class Watching:
             queue=False,
         )
         blocks.load(lambda: self.repairs.latest, None, self.watched)
+
+    def forget(self, watched: list[Repair]) -> tuple[Any, ...]:
+        """Repairs that are over are no longer shown beside the photograph that is painted on now."""
+        if watched and not self.one(watched).is_over:
+            return tuple(gr.skip() for _ in range(5))
+        return [], None, None, gr.update(visible=False), gr.update(visible=False)
 
     def one(self, watched: list[Repair]) -> Repair:
         return next((repair for repair in watched if not repair.is_over), watched[-1])
