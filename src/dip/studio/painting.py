@@ -1,7 +1,7 @@
 """The page's left side: the photograph, and the hole that is painted on it, drawn, found or loaded."""
 
 from collections.abc import Callable
-from functools import wraps
+from functools import lru_cache, wraps
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,6 +16,9 @@ from dip.studio import hole
 CORNER, OPPOSITE = "Click on a corner, then on the opposite one", "Now click on the opposite corner"
 
 
+open_once = lru_cache(maxsize=1)(hole.open_photo)  # of an upload, whose path is of its content
+
+
 class Marked(NamedTuple):
     """What of a page's state is the hole, in the order of the inputs of its handlers."""
 
@@ -27,7 +30,7 @@ class Marked(NamedTuple):
         """The photograph. Raises UserError where none is given yet."""
         if self.photo is None:
             raise UserError("give a photograph first")
-        return hole.open_photo(self.photo)
+        return open_once(self.photo)
 
     def all(self, opened: Image.Image) -> Hole:
         painted = hole.painted(self.editor, opened.size)
@@ -135,7 +138,7 @@ class Painting:
         cleared = self.show(Marked(given, None, None))
         if given is None:
             return None, None, None, None, *cleared
-        photo = hole.for_canvas(hole.open_photo(given))
+        photo = hole.for_canvas(open_once(given))
         editor = gr.ImageEditor(
             value={"background": photo, "layers": [], "composite": None},
             canvas_size=photo.size,

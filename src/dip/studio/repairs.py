@@ -21,6 +21,8 @@ from dip.studio.warm import TRAIN, Warm
 
 SHOWN = "callbacks.preview.every_seconds=0.8"  # which changes nothing of the result
 
+INTERRUPTED = 128 + signal.SIGINT  # the exit code of a run that was stopped
+
 
 class Progress(NamedTuple):
     """What is seen of a repair."""
@@ -43,7 +45,7 @@ class Repair:
         self.future: Future[None] | None = None
         self.exit_code: int | None = None
         self.is_stopped = False
-        self.said = ""  # the last line of the log
+        self.said = ""  # what came of it
 
     @property
     def title(self) -> str:
@@ -77,7 +79,7 @@ class Repair:
 
     @property
     def can_continue(self) -> bool:
-        return self.is_over and self.exit_code == 128 + signal.SIGINT and self.run.exists
+        return self.is_over and self.exit_code == INTERRUPTED and self.run.exists
 
     def queue(self, worker: ThreadPoolExecutor, warm: Warm) -> None:
         """Have the worker start it, or continue it where it has begun already."""
@@ -88,17 +90,19 @@ class Repair:
         """Run the process to its end."""
         resume = [f"resume={self.run}", "output.overwrite=true"] if self.run.exists else []
         given = resume or [*self.overrides, f"output.path={self.file}", f"hydra.run.dir={self.run}"]
-        log = self.folder / "log.txt"
-        self.process = warm.run([*given, SHOWN], log)
+        self.process = warm.run([*given, SHOWN], self.folder / "log.txt")
         if self.is_stopped:  # between the queue and the process
             self.stop()
         code = self.process.wait()
-        warm.renew()
+        warm.begin()
         if self.file.exists():
             for path, small in ((self.photo, self.before), (self.file, self.after)):
                 hole.for_canvas(hole.open_photo(path)).save(small)
-        lines = log.read_text().splitlines() if log.exists() else []
-        self.exit_code, self.said = code, lines[-1] if lines else f"The repair has ended with exit code {code}."
+        self.end(code)
+
+    def end(self, code: int) -> None:
+        """Say once what came of it: its files do not change any more."""
+        self.said, self.exit_code = self.outcome(code), code
 
     def stop(self) -> None:
         """End it after the step that it is at, with a result; or before it has begun."""
@@ -121,7 +125,7 @@ class Repair:
         if self.future is not None and self.future.cancelled():
             return "Stopped before it began."
         if self.exit_code is not None:
-            return self.outcome()
+            return self.said
         if self.process is None:
             return "Waiting for the repair before this one."
         if self.is_stopped:
@@ -136,13 +140,18 @@ class Repair:
         found = [line.partition("[WARNING] - ")[2] for line in lines]
         return [f"**Note:** {said}" for said in dict.fromkeys(found) if said]
 
-    def outcome(self) -> str:
-        if self.exit_code == 0:
-            return "\n\n".join([f"Done after {total(self.run.metrics, 'seconds'):.0f} s.", *self.warnings])
-        if self.can_continue:
-            untouched = "; a hole that was not begun is as it was" if "parts" in self.run.metrics else ""
-            return f"Stopped after {total(self.run.metrics, 'steps')} steps; this is the result so far{untouched}."
-        return "Stopped before it began." if self.is_stopped else self.said
+    def outcome(self, code: int) -> str:
+        metrics = self.run.metrics
+        if code == 0:
+            return "\n\n".join([f"Done after {total(metrics, 'seconds'):.0f} s.", *self.warnings])
+        if code == INTERRUPTED and self.run.exists:
+            untouched = "; a hole that was not begun is as it was" if "parts" in metrics else ""
+            return f"Stopped after {total(metrics, 'steps')} steps; this is the result so far{untouched}."
+        if self.is_stopped:
+            return "Stopped before it began."
+        log = self.folder / "log.txt"
+        lines = log.read_text().splitlines() if log.exists() else []
+        return lines[-1] if lines else f"The repair has ended with exit code {code}."
 
 
 class Repairs:

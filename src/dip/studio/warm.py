@@ -16,25 +16,22 @@ class Warm:
     """The process that waits."""
 
     def __init__(self) -> None:
-        self.waiting = self.begin()
+        self.begin()
 
-    def begin(self) -> "subprocess.Popen[str]":
+    def begin(self) -> None:
+        """Have a process wait; the one before has ended."""
         command = [sys.executable, "-m", __name__, TRAIN]
         # In a session of its own: Ctrl-C in the terminal is not for it.
-        return subprocess.Popen(command, stdin=subprocess.PIPE, text=True, start_new_session=True)
+        self.waiting = subprocess.Popen(command, stdin=subprocess.PIPE, text=True, start_new_session=True)
 
     def run(self, arguments: list[str], log: Path) -> "subprocess.Popen[str]":
         """Give the process that waits the arguments of train.py; what it says is appended to the log."""
         if self.waiting.poll() is not None:  # it has failed or was killed
-            self.waiting = self.begin()
+            self.begin()
         assert self.waiting.stdin is not None
         with self.waiting.stdin as told:
             told.write(json.dumps([str(log), *arguments]))
         return self.waiting
-
-    def renew(self) -> None:
-        """Have another one wait; the one before has ended."""
-        self.waiting = self.begin()
 
     def close(self) -> None:
         with self.waiting:

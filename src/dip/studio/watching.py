@@ -106,14 +106,15 @@ class Watching:
 
     def watch(self, watched: list[Repair], seen: Any) -> tuple[Any, ...]:
         """What has changed since the tick before, by `seen`."""
-        same = [gr.skip()] * (6 + len(self.of_result))
+        unchanged = seen, *[gr.skip()] * (7 + len(self.of_result))
         if not watched:
-            return seen, *same, gr.skip()
+            return unchanged
         repair, results = self.one(watched), self.to_pick
         now = repair.progress()
-        state = now.stage, len(now.scores), repair.is_over, str(repair.folder), len(results)
+        listed = str(repair.folder), repair.is_over, len(results)
+        state = listed, now.stage, len(now.scores)
         if state == seen:
-            return seen, *same, gr.skip()
+            return unchanged
         curve = gr.update(visible=False)  # a plot of nothing is an error in the console
         if now.scores:
             curve = gr.update(visible=True, value=pd.DataFrame(now.scores, columns=["step", "dB"]))
@@ -123,8 +124,11 @@ class Watching:
         changed += [gr.update(interactive=can_stop), gr.update(interactive=repair.can_continue)]
         changed.append(gr.update(visible=repair.has_result))
         result = self.show_result(repair) if repair.has_result else [gr.skip()] * len(self.of_result)
-        to_pick = [(str(each.after), each.title) for each in results]
-        return state, *changed, *result, gr.update(value=to_pick, visible=len(to_pick) > repair.has_result)
+        gallery = gr.skip()  # which takes all its pictures anew
+        if seen is None or listed != seen[0]:
+            to_pick = [(str(each.after), each.title) for each in results]
+            gallery = gr.update(value=to_pick, visible=len(to_pick) > repair.has_result)
+        return state, *changed, *result, gallery
 
     def show_result(self, repair: Repair) -> list[Any]:
         label = "The same file on the command line" if repair.is_complete else "Continue it on the command line"
