@@ -18,11 +18,12 @@ ORDER = ("errors", "files", "options", "image", "prior", "training", "results", 
 HOUSE = Path(dip.__file__).parent
 MODULES = {path.relative_to(HOUSE).as_posix(): ast.parse(path.read_text()) for path in sorted(HOUSE.rglob("*.py"))}
 ROOMS = sorted({HOUSE / Path(name).parent for name in MODULES} - {HOUSE})
-# What its owner has no method for: Lightning's, PyTorch's, Pillow's, Hydra's and Python's own switches.
+# What its owner has no method for: Lightning's, PyTorch's, Pillow's, Hydra's, Gradio's and Python's own switches.
 SET_FROM_OUTSIDE = {
     *("trainer.should_stop", "logger.NAME_HPARAMS_FILE", "parameter.grad"),
     *("picture.info", "blank.info", "noise.info", "Image.MAX_IMAGE_PIXELS", "ImageFile.LOAD_TRUNCATED_IMAGES"),
     *("job_return.cfg", "job_return.hydra_cfg", "threading.excepthook", "logging.raiseExceptions"),
+    "page._queue.sleep_when_free",
 }
 PUBLIC = ("repair/inpaint.py", "inpaint")  # the one function whose documentation is a page, which does not count
 CONFIGURATIONS = {"cfg", "own", "part", "other"}  # where a configuration is a dictionary, whose values change

@@ -19,11 +19,27 @@ def test_a_large_photograph_is_painted_on_at_the_canvas_size_and_the_hole_has_it
     assert (opened.size, canvas.size) == ((300, 200), (150, 100))
     layer = np.zeros((100, 150, 4), dtype=np.uint8)
     layer[10:20, 30:60] = (255, 0, 255, 1)  # the soft edge of a brush counts
-    found = hole.painted({"layers": [layer, np.zeros_like(layer)]}, opened.size)
     expected = np.zeros((200, 300), dtype=bool)
     expected[20:40, 60:120] = True
-    assert np.array_equal(found, expected)
-    assert not hole.painted(None, opened.size).any()
+    assert np.array_equal(hole.painted(layer, None, opened), expected)
+    assert not hole.painted(None, None, opened).any()
+
+
+def test_what_is_put_on_the_canvas_stays_exact_but_for_what_is_painted_and_erased(monkeypatch, photo):
+    monkeypatch.setattr(hole, "CANVAS", 100)  # a pixel of it is 3x3 of the photograph's, nearly
+    opened = hole.open_photo(photo)
+    exact = np.zeros((200, 300), dtype=bool)
+    exact[100, 31:200] = True  # a scratch of one pixel
+    layer = np.array(hole.as_layer(exact, opened))
+    assert np.array_equal(hole.painted(layer, exact, opened), exact)
+    layer[:, 50:] = 0  # erased
+    layer[0:2, 0:4] = hole.PAINT
+    expected = exact.copy()
+    expected[:, 150:] = False
+    expected[0:6, 0:12] = True
+    differing = hole.painted(layer, exact, opened) != expected
+    assert differing.sum() <= 12  # the last row of what was painted
+    assert not differing[6:].any()
 
 
 def test_a_turned_photograph_is_shown_upright(tmp_path):

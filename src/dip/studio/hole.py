@@ -1,7 +1,6 @@
 """The hole of a photograph as it is painted, found or loaded: boolean arrays (H, W), True where pixels are missing."""
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +13,7 @@ from dip.image.shapes import Hole, Point
 
 CANVAS = 1000  # pixels, the longer side of what is painted on
 MOST = 60  # megapixels of a photograph
+PAINT = 255, 0, 255, 255  # red, green, blue and opacity of the brush
 
 
 def open_photo(path: Path) -> Image.Image:
@@ -31,13 +31,28 @@ def for_canvas(photo: Image.Image) -> Image.Image:
     return smaller
 
 
-def painted(editor: dict[str, Any] | None, size: tuple[int, int]) -> Hole:
-    """What has been painted: the layers (h, w, 4) of an image editor, at the (width, height) of the photograph."""
-    hole = np.zeros((size[1], size[0]), dtype=bool)
-    for layer in editor["layers"] if editor else []:
-        opaque = Image.fromarray(np.asarray(layer)[..., 3] > 0)
-        hole |= np.asarray(opaque.resize(size, Image.Resampling.NEAREST))
-    return hole
+def as_layer(hole: Hole, photo: Image.Image) -> Image.Image:
+    """The hole as what is painted on the canvas, in which not a pixel of it is lost."""
+    size = for_canvas(photo).size
+    is_hole = np.asarray(Image.fromarray(hole).convert("L").resize(size, Image.Resampling.BOX)) > 0
+    return Image.fromarray((is_hole[..., None] * np.array(PAINT)).astype(np.uint8))
+
+
+def painted(layer: NDArray[np.uint8] | None, exact: Hole | None, photo: Image.Image) -> Hole:
+    """What is painted in a layer (h, w, 4) of the canvas, at the photograph's size.
+
+    exact: what of it was drawn, found or loaded at the photograph's size. Where the layer shows that, and no more was
+    painted, the hole is exactly that; what was erased is known.
+    """
+    if layer is None:
+        return np.zeros((photo.height, photo.width), dtype=bool)
+    hole = enlarged(layer, photo)
+    return hole if exact is None else hole & (exact | ~enlarged(np.asarray(as_layer(exact, photo)), photo))
+
+
+def enlarged(layer: NDArray[np.uint8], photo: Image.Image) -> Hole:
+    """Where a layer is painted, be it the soft edge of a brush."""
+    return np.asarray(Image.fromarray(layer[..., 3] > 0).resize(photo.size, Image.Resampling.NEAREST))
 
 
 def find_colour(photo: Image.Image, colour: str, tolerance: int) -> Hole:
@@ -95,7 +110,7 @@ def save(hole: Hole, path: Path) -> Path:
     return path
 
 
-def tinted(photo: Image.Image, hole: Hole, found: NDArray[Any] | None = None) -> Image.Image:
+def tinted(photo: Image.Image, hole: Hole, found: Hole | None = None) -> Image.Image:
     """The photograph with its hole in magenta, and with what was just found in cyan."""
     shown = shapes.tinted(photo, hole)
     return shown if found is None else shapes.tinted(shown, found, "cyan")

@@ -10,7 +10,7 @@ from dip.config.compose import CONFIGS
 from dip.errors import UserError
 from dip.studio import hole
 from dip.studio.options import TURNED, check_overrides, explanations
-from dip.studio.painting import Marked, Painting, refusable
+from dip.studio.painting import Marked, Painting
 from dip.studio.repairs import Repair, Repairs
 from dip.studio.watching import Watching
 
@@ -20,6 +20,7 @@ CSS = """
 .gradio-container { max-width: 1400px !important; margin: auto }
 #results .grid-wrap { height: auto; max-height: none }
 #so_far img { width: 100%; height: 100%; object-fit: contain }
+button[aria-label="Clear canvas"] { display: none }  /* it takes the photograph along */
 """
 
 
@@ -55,31 +56,31 @@ class Page:
 
     def connect(self, is_given: bool) -> None:
         if is_given:
-            self.blocks.load(*self.painting.opening)
+            self.blocks.load(*self.painting.opening, show_progress_on=self.painting.upload)
         watching = self.watching
         shown = [watching.watched, watching.seen, watching.picture, watching.curve, watching.result]
         self.painting.upload.upload(watching.forget, watching.watched, shown)
         self.painting.photo.change(self.say_what_is_next, self.painting.photo, watching.status)
         hole_of = [*self.painting.marked, self.painting.grow]
-        self.painting.save.click(refusable(self.save), hole_of, self.painting.saved)
+        self.painting.on(self.painting.save.click, self.save, hole_of, self.painting.saved)
         inputs = [*hole_of, self.painting.found, *self.options]
-        self.watching.start.click(refusable(self.begin), inputs, self.watching.watched, show_progress="hidden")
-        self.watching.connect(self.blocks)
+        self.painting.on(watching.start.click, self.begin, inputs, watching.watched, show_progress="hidden")
+        watching.connect(self.blocks)
 
     def say_what_is_next(self, photo: Path | None) -> str:
         if photo is None:
             return "Give a photograph first."
         return f"**{photo.name}**. Paint over what should go; then press Repair."
 
-    def save(self, photo: Any, editor: Any, added: Any, grow: int) -> Any:
-        found = Marked(photo, editor, added).grown(grow)
+    def save(self, photo: Any, layer: Any, exact: Any, grow: int) -> Any:
+        found = Marked(photo, layer, exact).grown(grow)
         return gr.update(value=str(hole.save(found, self.repairs.new_folder() / "mask.png")), visible=True)
 
-    def begin(self, photo: Path, editor: Any, added: Any, grow: int, new: Any, *options: Any) -> list[Repair]:
+    def begin(self, photo: Path, layer: Any, exact: Any, grow: int, new: Any, *options: Any) -> list[Repair]:
         """Start a repair for each of so many seeds. new: what was found, and neither added nor dropped yet."""
         if new is not None:
             raise UserError("what is cyan is not part of the hole yet; add it or drop it first")
-        found = Marked(photo, editor, added).grown(grow)
+        found = Marked(photo, layer, exact).grown(grow)
         recipe, seed, count, typed, *turned = options
         overrides = check_overrides(dict(zip(TURNED, turned, strict=True)), typed)
         begun = []

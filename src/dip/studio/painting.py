@@ -13,6 +13,7 @@ from dip.image import shapes
 from dip.image.shapes import Hole, Point
 from dip.studio import hole
 
+READ = "editor => editor?.layers?.[0] ?? null"  # what is painted, in JavaScript
 CORNER, OPPOSITE = "Click on a corner, then on the opposite one", "Now click on the opposite corner"
 
 
@@ -23,8 +24,8 @@ class Marked(NamedTuple):
     """What of a page's state is the hole, in the order of the inputs of its handlers."""
 
     photo: Path | None
-    editor: Any  # what is painted
-    added: Hole | None  # what was drawn, found or loaded
+    layer: Any  # what is painted
+    exact: Hole | None  # what of it was drawn, found or loaded
 
     def open(self) -> Image.Image:
         """The photograph. Raises UserError where none is given yet."""
@@ -32,13 +33,12 @@ class Marked(NamedTuple):
             raise UserError("give a photograph first")
         return open_once(self.photo)
 
-    def all(self, opened: Image.Image) -> Hole:
-        painted = hole.painted(self.editor, opened.size)
-        return painted if self.added is None else painted | self.added
+    def all(self) -> Hole:
+        return hole.painted(self.layer, self.exact, self.open())
 
     def grown(self, pixels: int) -> Hole:
         """Raises UserError where it is no hole."""
-        found = self.all(self.open())
+        found = self.all()
         return hole.check(shapes.grow(found, pixels) if pixels and found.any() else found)
 
 
@@ -67,7 +67,7 @@ class Painting:
     """Lays itself out where it is built. marked: the inputs that are a `Marked`."""
 
     def __init__(self, given: Path | None):
-        self.photo, self.added, self.found, self.corner = gr.State(), gr.State(), gr.State(), gr.State()
+        self.photo, self.exact, self.found, self.corner = gr.State(), gr.State(), gr.State(), gr.State()
         self.upload = gr.File(label="Photograph", value=None if given is None else str(given), height=110)
         self.editor = gr.ImageEditor(
             label="Paint the hole",
@@ -77,9 +77,12 @@ class Painting:
             type="numpy",
             format="png",
             **pens(4),
+            canvas_size=(8, 8),  # smaller than all photographs: what is put into a larger one is put off its place
             height=560,
         )
-        self.marked = [self.photo, self.editor, self.added]
+        self.layer = gr.Image(visible=False, type="numpy", image_mode="RGBA", format="png")
+        self.marked = [self.photo, self.layer, self.exact]
+        self.clear = gr.Button("Clear the hole", size="sm")
         with gr.Accordion("Draw a rectangle", open=False):
             self.lay_out_rectangle()
         with gr.Accordion("Find the damage", open=False):
@@ -88,11 +91,11 @@ class Painting:
             self.mask_upload = gr.File(label="Load: white = known, black = hole", height=110)
             self.save = gr.Button("Save what is marked")
             self.saved = gr.File(label="Saved", visible=False, interactive=False)
-        self.shown = gr.Image(label="Marked (magenta), new (cyan)", visible=False, interactive=False, buttons=[])
-        with gr.Row():
-            self.add = gr.Button("Add what is new", visible=False, variant="primary")
-            self.drop = gr.Button("Drop it", visible=False)
-            self.clear = gr.Button("Clear what was added (paint stays)", visible=False)
+        with gr.Column(visible=False) as self.offered:
+            self.shown = gr.Image(label="New (cyan)", interactive=False, buttons=[])
+            with gr.Row():
+                self.add = gr.Button("Add what is new", variant="primary")
+                self.drop = gr.Button("Drop it")
         self.grow = gr.Slider(0, 20, 0, step=1, label="Grow the hole by (pixels)")
         self.connect()
 
@@ -118,82 +121,94 @@ class Painting:
         self.find_scratches = gr.Button("Find scratches")
 
     def connect(self) -> None:
-        shown = [self.found, self.shown, self.clickable, self.add, self.drop, self.clear]
-        self.opening = refusable(self.open), self.upload, [self.photo, self.added, self.editor, self.dropper, *shown]
-        self.upload.change(*self.opening)
+        offer, hole_of = [self.found, self.shown, self.offered], [self.exact, self.editor, self.clickable]
+        kept = [*hole_of, *offer]
+        unseen: dict[str, Any] = {"show_progress_on": self.exact}  # see `on`
+        self.opening = refusable(self.open), self.upload, [self.photo, self.dropper, *kept]
+        self.upload.change(*self.opening, show_progress_on=self.upload)
         colour, scratches = [self.colour, self.tolerance], [self.kind, self.width, self.contrast]
-        self.find_colour.click(refusable(self.look(hole.find_colour)), [*self.marked, *colour], shown)
-        self.find_scratches.click(refusable(self.look(shapes.scratches)), [*self.marked, *scratches], shown)
+        self.on(self.find_colour.click, self.look(hole.find_colour), [*self.marked, *colour], offer)
+        self.on(self.find_scratches.click, self.look(shapes.scratches), [*self.marked, *scratches], offer)
         self.dropper.select(refusable(self.take_colour), self.photo, self.colour)
-        corners = [*self.marked, self.corner, *self.sides]
-        self.clickable.select(refusable(self.click), corners, [self.corner, *self.sides, self.added, *shown])
-        self.draw.click(refusable(self.add_rectangle), [*self.marked, *self.sides], [self.added, *shown])
-        self.add.click(self.keep, [*self.marked, self.found], [self.added, *shown])
-        self.drop.click(self.drop_found, self.marked, shown)
-        self.clear.click(self.clear_added, self.marked, [self.added, *shown])
-        self.mask_upload.upload(refusable(self.load), [self.mask_upload, *self.marked], [self.added, *shown])
+        sides = [self.corner, *self.sides, self.clickable]
+        clicked = self.clickable.select(refusable(self.click), [self.photo, self.corner, *self.sides], sides)
+        self.on(clicked.success, self.add_clicked, [*self.marked, self.corner, *self.sides], kept, **unseen)
+        self.on(self.draw.click, self.add_rectangle, [*self.marked, *self.sides], kept, **unseen)
+        self.on(self.add.click, self.keep, [*self.marked, self.found], kept, **unseen)
+        self.drop.click(self.offer, None, offer)
+        self.clear.click(self.show, self.photo, hole_of, **unseen)
+        self.on(self.mask_upload.upload, self.load, [*self.marked, self.mask_upload], kept, **unseen)
+
+    def on(self, event: Any, handler: Callable[..., Any], inputs: Any, outputs: Any, **options: Any) -> None:
+        """Have the handler follow an event, with what is painted by then.
+
+        The page reads the editor by itself, and no handler shows its progress on it: else Gradio reads it again, and
+        uploads it, at every event to come, and a repair that is watched takes five times as long.
+        """
+        event(None, self.editor, self.layer, js=READ).then(refusable(handler), inputs, outputs, **options)
 
     def open(self, upload: str | None) -> tuple[Any, ...]:
         given = None if upload is None else Path(upload)
-        cleared = self.show(Marked(given, None, None))
         if given is None:
-            return None, None, None, None, *cleared
-        photo = hole.for_canvas(open_once(given))
+            return None, None, *self.show(None), *self.offer()
+        return given, hole.for_canvas(open_once(given)), *self.show(given), *self.offer()
+
+    def show(self, photo: Path | None, marked: Hole | None = None) -> tuple[Any, ...]:
+        """What the exact hole becomes, the editor, and the picture of which corners are clicked."""
+        if photo is None:
+            return None, None, None
+        opened = open_once(photo)
+        canvas = hole.for_canvas(opened)
+        layers = [] if marked is None else [hole.as_layer(marked, opened)]
+        value: Any = {"background": canvas, "layers": layers, "composite": None}
         editor = gr.ImageEditor(
-            value={"background": photo, "layers": [], "composite": None},
-            canvas_size=photo.size,
+            value=value,
+            canvas_size=canvas.size,
             fixed_canvas=True,
-            **pens(max(max(photo.size) // 120, 1)),
+            **pens(max(max(canvas.size) // 120, 1)),
         )
-        return given, None, editor, photo, *cleared
+        tinted = opened if marked is None else shapes.tinted(opened, marked)
+        return marked, editor, gr.update(value=hole.for_canvas(tinted), label=CORNER)
+
+    def offer(self, found: Hole | None = None, picture: Image.Image | None = None) -> tuple[Any, ...]:
+        """What was found becomes that, and is shown until it is added or dropped."""
+        return found, picture, gr.update(visible=found is not None)
 
     def look(self, finder: Callable[..., Hole]) -> Callable[..., Any]:
-        """A handler that shows what the finder finds."""
+        """A handler that offers what the finder finds."""
 
-        def find(photo: Any, editor: Any, added: Any, *options: Any) -> Any:
-            marked = Marked(photo, editor, added)
-            found = finder(marked.open(), *options)
+        def find(photo: Any, layer: Any, exact: Any, *options: Any) -> Any:
+            marked = Marked(photo, layer, exact)
+            opened = marked.open()
+            found = finder(opened, *options)
             if not found.any():
                 raise UserError("nothing was found; try other values")
-            return self.show(marked, found)
+            return self.offer(found, hole.for_canvas(hole.tinted(opened, marked.all(), found)))
 
         return find
 
-    def click(self, at: gr.SelectData, photo: Any, editor: Any, added: Any, first: Any, *sides: int) -> Any:
-        """The first click is a corner, the second one the opposite; then the rectangle is added."""
-        corner = Point(*hole.on_photo(Marked(photo, editor, added).open(), *at.index))
+    def click(self, at: gr.SelectData, photo: Path, first: Point | None, *sides: int) -> tuple[Any, ...]:
+        """The first click is a corner, and the second one the opposite."""
+        corner = Point(*hole.on_photo(open_once(photo), *at.index))
         if first is None:
-            return corner, *corner, *corner, added, *[gr.skip()] * 2, gr.update(label=OPPOSITE), *[gr.skip()] * 3
+            return corner, *corner, *corner, gr.update(label=OPPOSITE)
         sides = min(first.x, corner.x), min(first.y, corner.y), max(first.x, corner.x), max(first.y, corner.y)
-        return None, *sides, *self.add_rectangle(photo, editor, added, *sides)
+        return None, *sides, gr.update(label=CORNER)
 
-    def add_rectangle(self, photo: Any, editor: Any, added: Any, *sides: int) -> tuple[Any, ...]:
-        return self.keep(photo, editor, added, hole.rectangle(Marked(photo, editor, added).open(), *sides))
+    def add_clicked(self, photo: Any, layer: Any, exact: Any, corner: Point | None, *sides: int) -> Any:
+        """Add the rectangle once both of its corners are there."""
+        return gr.skip() if corner is not None else self.add_rectangle(photo, layer, exact, *sides)
 
-    def take_colour(self, at: gr.SelectData, photo: Any) -> str:
+    def add_rectangle(self, photo: Any, layer: Any, exact: Any, *sides: int) -> tuple[Any, ...]:
+        return self.keep(photo, layer, exact, hole.rectangle(Marked(photo, layer, exact).open(), *sides))
+
+    def keep(self, photo: Any, layer: Any, exact: Any, found: Hole) -> tuple[Any, ...]:
+        return *self.show(photo, Marked(photo, layer, exact).all() | found), *self.offer()
+
+    def load(self, photo: Any, layer: Any, exact: Any, upload: str) -> tuple[Any, ...]:
+        opened = Marked(photo, layer, exact).open()
+        return self.keep(photo, layer, exact, hole.load(Path(upload), opened.size))
+
+    def take_colour(self, at: gr.SelectData, photo: Path | None) -> str:
         opened = Marked(photo, None, None).open()
         return hole.colour_at(opened, hole.on_photo(opened, *at.index))
-
-    def show(self, marked: Marked, found: Hole | None = None) -> tuple[Any, ...]:
-        """What `found` and the parts that show it become."""
-        picture, is_there = None, marked.added is not None or found is not None
-        if marked.photo is not None:
-            opened = marked.open()
-            picture = hole.for_canvas(hole.tinted(opened, marked.all(opened), found))
-        shown = gr.update(value=picture if is_there else None, visible=is_there), gr.update(value=picture, label=CORNER)
-        visible = [gr.update(visible=found is not None)] * 2
-        return found, *shown, *visible, gr.update(visible=marked.added is not None)
-
-    def keep(self, photo: Any, editor: Any, added: Any, found: Hole) -> tuple[Any, ...]:
-        added = found if added is None else added | found
-        return added, *self.show(Marked(photo, editor, added))
-
-    def clear_added(self, photo: Any, editor: Any, added: Any) -> tuple[Any, ...]:
-        return None, *self.show(Marked(photo, editor, None))
-
-    def load(self, upload: str, photo: Any, editor: Any, added: Any) -> tuple[Any, ...]:
-        opened = Marked(photo, editor, added).open()
-        return self.keep(photo, editor, added, hole.load(Path(upload), opened.size))
-
-    def drop_found(self, photo: Any, editor: Any, added: Any) -> tuple[Any, ...]:
-        return self.show(Marked(photo, editor, added))

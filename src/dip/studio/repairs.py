@@ -19,7 +19,7 @@ from dip.results.folder import RunFolder
 from dip.studio import hole
 from dip.studio.warm import TRAIN, Warm
 
-SHOWN = "callbacks.preview.every_seconds=0.8"  # which changes nothing of the result
+SHOWN = "callbacks.preview.every_seconds=1.5"  # which changes nothing of the result
 
 INTERRUPTED = 128 + signal.SIGINT  # the exit code of a run that was stopped
 

@@ -20,8 +20,9 @@ def serve(home: Path, photo: Path | None, port: int | None, open_browser: bool) 
     home.mkdir(parents=True, exist_ok=True)
     repairs = Repairs(home, Warm())
     try:
-        page = Page(repairs, photo).blocks
-        _, address, _ = page.queue(default_concurrency_limit=4).launch(
+        page = Page(repairs, photo).blocks.queue(default_concurrency_limit=4)
+        page._queue.sleep_when_free = 0.05  # seconds; it is asked a thousand times a second else, which a repair pays
+        _, address, _ = page.launch(
             server_name="127.0.0.1",
             server_port=port,
             inbrowser=open_browser,

@@ -1,5 +1,6 @@
 """The page's right side and its end: a repair that forms, its result, and all results to pick from."""
 
+import time
 from typing import Any
 
 import gradio as gr
@@ -8,6 +9,8 @@ import pandas as pd
 from dip.results.report.page import write_report
 from dip.studio.painting import refusable
 from dip.studio.repairs import Repair, Repairs
+
+PATIENCE = 2  # seconds that a tick waits for a change
 
 
 class Watching:
@@ -28,7 +31,7 @@ class Watching:
         self.curve = gr.LinePlot(
             x="step", y="dB", label="PSNR on held-out pixels", height=180, x_title="step", y_title="dB", visible=False
         )
-        self.timer = gr.Timer(0.5)
+        self.timer = gr.Timer(0.3)  # whose ticks are dropped while one waits
 
     def lay_out_result(self) -> None:
         self.results = gr.Gallery(
@@ -68,7 +71,7 @@ class Watching:
             self.watch,
             [self.watched, self.seen],
             [self.seen, *shown, self.results],
-            show_progress="hidden",
+            show_progress_on=self.seen,  # nothing: a part that shows it counts its seconds sixty times in each
             queue=False,
         )
         blocks.load(lambda: self.repairs.latest, None, self.watched)
@@ -104,17 +107,21 @@ class Watching:
         files = [file for file in run.path.iterdir() if file.is_file()]
         return [str(file) for file in sorted(files, key=lambda file: (file.name != "report.html", file.name))]
 
-    def watch(self, watched: list[Repair], seen: Any) -> tuple[Any, ...]:
-        """What has changed since the tick before, by `seen`."""
-        unchanged = seen, *[gr.skip()] * (7 + len(self.of_result))
+    def look(self, watched: list[Repair]) -> tuple[Any, ...]:
+        """What a page shows of them: which one, whether it is over, how many results there are, and how far it is."""
         if not watched:
-            return unchanged
-        repair, results = self.one(watched), self.to_pick
-        now = repair.progress()
-        listed = str(repair.folder), repair.is_over, len(results)
-        state = listed, now.stage, len(now.scores)
-        if state == seen:
-            return unchanged
+            return ()
+        repair = self.one(watched)
+        return str(repair.folder), repair.is_over, len(self.to_pick), repair.progress()
+
+    def watch(self, watched: list[Repair], seen: Any) -> tuple[Any, ...]:
+        """What has changed since the tick before, by `seen`. While a repair is at work, it waits for that."""
+        until = time.monotonic() + PATIENCE
+        while (found := self.look(watched)) == seen and not self.one(watched).is_over and time.monotonic() < until:
+            time.sleep(0.1)
+        if found in ((), seen):
+            return seen, *[gr.skip()] * (7 + len(self.of_result))
+        repair, results, now = self.one(watched), self.to_pick, found[-1]
         curve = gr.update(visible=False)  # a plot of nothing is an error in the console
         if now.scores:
             curve = gr.update(visible=True, value=pd.DataFrame(now.scores, columns=["step", "dB"]))
@@ -125,10 +132,10 @@ class Watching:
         changed.append(gr.update(visible=repair.has_result))
         result = self.show_result(repair) if repair.has_result else [gr.skip()] * len(self.of_result)
         gallery = gr.skip()  # which takes all its pictures anew
-        if seen is None or listed != seen[0]:
+        if seen is None or found[:-1] != seen[:-1]:
             to_pick = [(str(each.after), each.title) for each in results]
             gallery = gr.update(value=to_pick, visible=len(to_pick) > repair.has_result)
-        return state, *changed, *result, gallery
+        return found, *changed, *result, gallery
 
     def show_result(self, repair: Repair) -> list[Any]:
         label = "The same file on the command line" if repair.is_complete else "Continue it on the command line"
