@@ -16,7 +16,6 @@ from dip.studio import hole
 READ = "editor => editor?.layers?.[0] ?? null"  # what is painted, in JavaScript
 CORNER, OPPOSITE = "Click on a corner, then on the opposite one", "Now click on the opposite corner"
 
-
 open_once = lru_cache(maxsize=1)(hole.open_photo)  # of an upload, whose path is of its content
 
 
@@ -58,7 +57,7 @@ def refusable(handler: Callable[..., Any]) -> Callable[..., Any]:
 def pens(size: int) -> dict[str, Any]:
     """Brush and eraser of the editor, of so many pixels."""
     return {
-        "brush": gr.Brush(default_size=size, colors=["#ff00ff"], color_mode="fixed"),
+        "brush": gr.Brush(default_size=size, colors=["#" + bytes(hole.PAINT[:3]).hex()], color_mode="fixed"),
         "eraser": gr.Eraser(default_size=2 * size),
     }
 
@@ -77,7 +76,7 @@ class Painting:
             type="numpy",
             format="png",
             **pens(4),
-            canvas_size=(8, 8),  # smaller than all photographs: what is put into a larger one is put off its place
+            canvas_size=(8, 8),  # the least: layers are centred on the larger of this one and the photograph
             height=560,
         )
         self.layer = gr.Image(visible=False, type="numpy", image_mode="RGBA", format="png")
