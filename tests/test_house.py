@@ -23,7 +23,7 @@ SET_FROM_OUTSIDE = {
     *("trainer.should_stop", "logger.NAME_HPARAMS_FILE", "parameter.grad"),
     *("picture.info", "blank.info", "noise.info", "Image.MAX_IMAGE_PIXELS", "ImageFile.LOAD_TRUNCATED_IMAGES"),
     *("job_return.cfg", "job_return.hydra_cfg", "threading.excepthook", "logging.raiseExceptions"),
-    "page._queue.sleep_when_free",
+    *("page._queue.sleep_when_free", "record_writer.masked_crc32c"),
 }
 PUBLIC = ("repair/inpaint.py", "inpaint")  # the one function whose documentation is a page, which does not count
 CONFIGURATIONS = {"cfg", "own", "part", "other"}  # where a configuration is a dictionary, whose values change

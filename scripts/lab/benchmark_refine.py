@@ -21,6 +21,7 @@ from dip.image import masks, tensors
 from dip.prior.sample import Sample
 from dip.results.patches.refinement import Refinement
 
+CPU = torch.device("cpu")
 WORDS = "The quick brown fox jumps over the lazy dog"
 
 
@@ -30,12 +31,15 @@ def hole(kind: str, height: int, width: int) -> Tensor:
     return masks.random_pixels(height, width, known_share=0.5, seed=0)
 
 
-def refine_once(kind: str, width: int, height: int, overrides: list[str]) -> tuple[float, int]:
+def refine_once(
+    kind: str, width: int, height: int, overrides: list[str], device: torch.device = CPU
+) -> tuple[float, int]:
     """The seconds of one refinement, and the bytes by which it has grown this process's peak memory."""
     refine: Refinement = instantiate_group(compose(["hole_kind=thin", *overrides]), "refine")
     picture, mask = tensors.photograph("astronaut", width, height), hole(kind, height, width)
+    picture, mask = picture.to(device), mask.to(device)
     before, started = peak_memory(), time.perf_counter()
-    refine(picture, Sample(picture * mask, mask, None), None)
+    refine(picture, Sample(picture * mask, mask, None), None)[0].cpu()
     return time.perf_counter() - started, peak_memory() - before
 
 

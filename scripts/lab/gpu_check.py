@@ -16,11 +16,13 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import torch
 from benchmark import bare, peak, time_steps
+from benchmark_refine import refine_once
 from pytorch_lightning import seed_everything
 from torch import Tensor
 
@@ -28,11 +30,20 @@ from dip.config.build import Experiment
 from dip.training.cuda_graph import CapturedStep
 
 REPOSITORY = Path(__file__).parents[2]
-PARTS = ("tests", "recipes", "steps", "memory")
+PARTS = ("tests", "recipes", "refinement", "steps", "memory")
 BLOCKS = 5  # of steps, of which the median counts
 PUBLISHED = ["experiment=published"]
-# Recipes on pictures that come with the project's packages, by the options that name them.
-RECIPES = [(recipe, photograph) for recipe in ("quick", "quality") for photograph in ("coffee", "chelsea")]
+LARGE = ["data.example.mask.words=I", "data.example.mask.font_size=250"]  # bars 24 pixels wide
+# Runs on pictures that come with the project's packages.
+RUNS = {
+    "published": PUBLISHED,
+    "quick": [],
+    "quick, chelsea": ["data.example.photograph=chelsea"],
+    "quick, members=4": ["members=4"],
+    "quick, large hole": LARGE,
+    "quality": ["experiment=quality"],
+    "quality, chelsea": ["experiment=quality", "data.example.photograph=chelsea"],
+}
 
 
 def captured(experiment: Experiment) -> Callable[[], Any]:
@@ -127,23 +138,27 @@ def check_memory(size: str, overrides: list[str]) -> str:
     return "\n".join(rows)
 
 
-def check_recipes(devices: list[str], overrides: list[str]) -> str:
-    rows = ["| recipe | picture | device | steps | PSNR hole, raw (dB) | s, training | s, command |"]
-    rows.append("|---|---|---|---|---|---|---|")
-    runs = [([f"experiment={recipe}", f"data.example.photograph={name}"], recipe, name) for recipe, name in RECIPES]
-    runs.insert(0, (PUBLISHED, "published", "coffee"))
+def check_recipes(names: list[str], devices: list[str], overrides: list[str]) -> str:
+    rows = ["| run | device | steps | PSNR hole, raw (dB) | s, training | s, command |", "|---|---|---|---|---|---|"]
     with tempfile.TemporaryDirectory() as folder:
-        for device in devices:
-            for number, (chosen, recipe, name) in enumerate(runs):
-                if (device, recipe) == ("cpu", "published"):
-                    continue
-                within = Path(folder, f"{device}_{number}")
-                found = command(within, *chosen, f"trainer.accelerator={device}", *overrides)
-                rows.append(
-                    f"| {recipe} | {name} | {device} | {found['steps']} | {found['psnr_hole']:.2f} "
-                    f"| {found['seconds']:.1f} | {found['command_seconds']:.1f} |"
-                )
-                print(rows[-1], flush=True)
+        for device, (number, name) in product(devices, enumerate(names)):
+            found = command(Path(folder, f"{device}_{number}"), *RUNS[name], f"trainer.accelerator={device}", *overrides)
+            rows.append(
+                f"| {name} | {device} | {found['steps']} | {found['psnr_hole']:.2f} "
+                f"| {found['seconds']:.1f} | {found['command_seconds']:.1f} |"
+            )
+            print(rows[-1], flush=True)
+    return "\n".join(rows)
+
+
+def check_refinement(sizes: list[str], devices: list[str]) -> str:
+    rows = ["| size | hole | device | s |", "|---|---|---|---|"]
+    for size, kind, device in product(sizes, ("text", "half"), devices):
+        width, height = map(int, size.split("x"))
+        on = torch.device("cuda" if device == "gpu" else device)
+        seconds = [refine_once(kind, width, height, [], on)[0] for _ in range(4)][1:]
+        rows.append(f"| {size} | {kind} | {device} | {statistics.median(seconds):.2f} |")
+        print(rows[-1], flush=True)
     return "\n".join(rows)
 
 
@@ -154,16 +169,19 @@ def main() -> None:
     parser.add_argument("--sizes", default="256x256,384x256,1024x1024", help="of the step's pictures (%(default)s)")
     parser.add_argument("--variants", default=",".join(VARIANTS), help="of the step (%(default)s)")
     parser.add_argument("--steps", type=int, default=48, help="steps in a block (%(default)s)")
-    parser.add_argument("--devices", default="gpu,cpu", help="of the recipes (%(default)s)")
+    parser.add_argument("--runs", default="; ".join(RUNS), help="of the recipes (%(default)s)")
+    parser.add_argument("--devices", default="gpu,cpu", help="of the recipes and of refinement (%(default)s)")
     parser.add_argument("overrides", nargs="*", help="overrides of every run, such as trainer.max_steps=100")
     arguments = parser.parse_intermixed_args()
     on_gpu = torch.cuda.is_available()
     name = torch.cuda.get_device_name() if on_gpu else "no GPU: the CPU"
     seed_everything(0, verbose=False)
     sizes, variants, overrides = arguments.sizes.split(","), arguments.variants.split(","), arguments.overrides
+    runs, devices = arguments.runs.split("; "), arguments.devices.split(",")
     parts: dict[str, Callable[[], str]] = {
         "tests": lambda: check_tests(arguments.page.with_suffix(".log")),
-        "recipes": lambda: check_recipes(arguments.devices.split(","), overrides),
+        "recipes": lambda: check_recipes(runs, devices, overrides),
+        "refinement": lambda: check_refinement(sizes, devices),
         "steps": lambda: check_steps(sizes, variants, arguments.steps, overrides),
         "memory": lambda: check_memory(sizes[-1], overrides),
     }

@@ -1,10 +1,10 @@
 """Pictures and tensors of them: (1, C, H, W) float32 in [0, 1]; C is 1 for grey, 3 for colour, 4 for CMYK."""
 
 from dataclasses import replace
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import imagecodecs
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -209,11 +209,13 @@ def to_pil(picture: Tensor) -> Image.Image:
 def save_png(picture: Image.Image, path: Path) -> None:
     """A PNG file, whole or not at all."""
     with atomic_write(path) as file:
-        write_png(picture, file)
+        file.write(encode_png(picture))
 
 
-def write_png(picture: Image.Image, file: BytesIO) -> None:
-    picture.save(file, "PNG", compress_level=1)  # a third of the time of level 6, and hardly larger
+def encode_png(picture: Image.Image) -> bytes:
+    """The bytes of a PNG file, a few per cent larger than they could be, in a tenth of the time."""
+    fast = {"level": 1, "strategy": imagecodecs.PNG.STRATEGY.RLE, "filter": imagecodecs.PNG.FILTER.SUB}
+    return bytes(imagecodecs.png_encode(np.asarray(picture), **fast))
 
 
 def photograph(name: str, width: int, height: int) -> Tensor:
