@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 STRIP = 64  # rows whose patches are in memory at once; of more than three channels fewer
+AT_ONCE = 32  # rows of a matrix up to which PyTorch decomposes many at once on a GPU; larger ones one after another
 TINY = 1e-6  # far below a threshold's square; LAPACK finds NaN in some matrices that are nearly zero
 
 
@@ -74,7 +75,8 @@ class Groups:
         height, width = own.shape[-2:]
         found, places = [], 2 * self.radius + 1
         for down in range(places):  # all shifts to the right at once, which saves a GPU a thousand launches
-            others = around[0, :, first + down : first + down + height].unfold(2, width, 1)  # (C, height, places, width)
+            lines = around[0, :, first + down : first + down + height]
+            others = lines.unfold(2, width, 1)  # (C, height, places, width)
             difference = (own[0, :, :, None] - others).square().sum(dim=0).transpose(0, 1)
             found.append(F.avg_pool2d(difference[:, None], self.patch, self.stride)[:, 0, touches])
         return torch.cat(found)
@@ -156,12 +158,12 @@ class GroupSparse(Groups):
 
 def eigenvectors(matrices: Tensor) -> tuple[Tensor, Tensor]:
     """The eigenvalues (N, K) and eigenvectors (N, K, K) of symmetric matrices; on a CPU LAPACK uses one thread."""
-    matrices = matrices + TINY * torch.eye(matrices.shape[-1], device=matrices.device)
-    if matrices.is_cuda:
+    device, threads = matrices.device, torch.get_num_threads()
+    matrices = matrices + TINY * torch.eye(matrices.shape[-1], device=device)
+    if matrices.is_cuda and matrices.shape[-1] <= AT_ONCE:
         return torch.linalg.eigh(matrices)
-    threads = torch.get_num_threads()
-    values, vectors = zip(*workers(threads).map(torch.linalg.eigh, matrices.chunk(threads)), strict=True)
-    return torch.cat(values), torch.cat(vectors)
+    values, vectors = zip(*workers(threads).map(torch.linalg.eigh, matrices.cpu().chunk(threads)), strict=True)
+    return torch.cat(values).to(device), torch.cat(vectors).to(device)
 
 
 @cache
