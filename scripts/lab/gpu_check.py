@@ -152,12 +152,12 @@ def check_recipes(names: list[str], devices: list[str], overrides: list[str]) ->
     return "\n".join(rows)
 
 
-def check_refinement(sizes: list[str], devices: list[str]) -> str:
-    rows = ["| size | hole | device | s |", "|---|---|---|---|"]
+def check_refinement(sizes: list[str], devices: list[str], overrides: list[str]) -> str:
+    rows, own = ["| size | hole | device | s |", "|---|---|---|---|"], [key for key in overrides if "refine" in key]
     for size, kind, device in product(sizes, ("text", "half"), devices):
         width, height = map(int, size.split("x"))
         on = torch.device("cuda" if device == "gpu" else device)
-        seconds = [refine_once(kind, width, height, [], on)[0] for _ in range(4)][1:]
+        seconds = [refine_once(kind, width, height, own, on)[0] for _ in range(4)][1:]
         rows.append(f"| {size} | {kind} | {device} | {statistics.median(seconds):.2f} |")
         print(rows[-1], flush=True)
     return "\n".join(rows)
@@ -182,7 +182,7 @@ def main() -> None:
     parts: dict[str, Callable[[], str]] = {
         "tests": lambda: check_tests(arguments.page.with_suffix(".log")),
         "recipes": lambda: check_recipes(runs, devices, overrides),
-        "refinement": lambda: check_refinement(sizes, devices),
+        "refinement": lambda: check_refinement(sizes, devices, overrides),
         "steps": lambda: check_steps(sizes, variants, arguments.steps, overrides),
         "memory": lambda: check_memory(sizes[-1], overrides),
     }

@@ -14,7 +14,7 @@ def test_the_page_has_each_variant_of_the_step(script, tmp_path, monkeypatch, ca
 
 def test_the_page_has_runs_and_refinement_of_each_device(script, tmp_path, monkeypatch):
     check = script("lab/gpu_check.py")
-    tiny = ["trainer.max_steps=3", "data.example.width=64", "data.example.height=48", "model.widths=[4,8]"]
+    tiny = ["trainer.max_steps=3", "data.example.width=64", "data.example.height=48", "refine.rounds=1"]
     options = ["--only", "refinement,recipes", "--sizes", "48x32", "--devices", "cpu", "--runs", "quick"]
     monkeypatch.setattr(sys, "argv", ["gpu_check.py", str(tmp_path / "page.md"), *options, *tiny])
     check.main()

@@ -45,7 +45,7 @@ class Page:
         recipe = gr.Radio(RECIPES, value="quick", label="Recipe")
         with gr.Accordion("More options", open=False):
             with gr.Row():
-                seed = gr.Number(0, precision=0, minimum=0, label="Seed: another one draws another picture")
+                seed = gr.Number(0, precision=0, minimum=0, label="Seed: any number; another one draws another picture")
                 count = gr.Slider(1, 6, 1, step=1, label="Results to pick from, each of a seed of its own")
             said = explanations(REFERENCE)
             turned = [

@@ -14,6 +14,7 @@ from dip.image.shapes import Hole, Point
 from dip.studio import hole
 
 READ = "editor => editor?.layers?.[0] ?? null"  # what is painted, in JavaScript
+SAID = 30  # seconds that a refusal is shown
 CORNER, OPPOSITE = "Click on a corner, then on the opposite one", "Now click on the opposite corner"
 
 open_once = lru_cache(maxsize=1)(hole.open_photo)  # of an upload, whose path is of its content
@@ -49,7 +50,7 @@ def refusable(handler: Callable[..., Any]) -> Callable[..., Any]:
         try:
             return handler(*values)
         except UserError as error:
-            raise gr.Error(str(error), duration=None, print_exception=False) from None
+            raise gr.Error(str(error), duration=SAID, print_exception=False) from None
 
     return handle
 

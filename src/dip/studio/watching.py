@@ -29,7 +29,13 @@ class Watching:
             label="The picture so far", interactive=False, height=320, buttons=["fullscreen"], elem_id="so_far"
         )
         self.curve = gr.LinePlot(
-            x="step", y="dB", label="PSNR on held-out pixels", height=180, x_title="step", y_title="dB", visible=False
+            x="step",
+            y="dB",
+            label="How well it draws pixels that are hidden from it (PSNR)",
+            height=180,
+            x_title="step",
+            y_title="dB",
+            visible=False,
         )
         self.timer = gr.Timer(0.3)  # whose ticks are dropped while one waits
 
@@ -58,7 +64,9 @@ class Watching:
             self.command = gr.Textbox(interactive=False, buttons=["copy"], lines=2, elem_id="command")
             with gr.Accordion("Report and all files of the run", open=False) as self.opened:
                 self.where = gr.Markdown()
-                self.files = gr.File(label="Files", file_count="multiple", interactive=False)
+                self.files = gr.File(
+                    label="Click to download; report.html opens in a browser", file_count="multiple", interactive=False
+                )
         self.of_result = [self.slider, self.download, self.where, self.command, self.files]
 
     def connect(self, blocks: gr.Blocks) -> None:
