@@ -12,6 +12,7 @@ from torch import Tensor
 
 Factor = Annotated[int, Ge(2), Le(8), "each side is divided by it"]
 Kernel = Literal["lanczos", "bicubic", "hamming", "bilinear", "box"]
+PART = 1024  # pixels of a line whose weights are computed at once
 FEATHER = 4  # pixels of the reduced picture over which the enlarged result fades into the known pixels
 
 
@@ -49,8 +50,11 @@ def enlarge(picture: Tensor, size: tuple[int, int]) -> Tensor:
 
 def reducing(length: int, shorter: int, kernel: str) -> Tensor:
     """The matrix (shorter, length) by which an antialiased filter of Pillow, such as "lanczos", reduces a line."""
-    lines = Image.fromarray(np.eye(length, dtype=np.float32))
-    return torch.from_numpy(np.array(lines.resize((length, shorter), Image.Resampling[kernel.upper()])))
+    parts = []
+    for first in range(0, length, PART):  # of the identity, which is large for a long line
+        lines = Image.fromarray(np.eye(length, min(PART, length - first), -first, dtype=np.float32))
+        parts.append(lines.resize((lines.width, shorter), Image.Resampling[kernel.upper()]))
+    return torch.from_numpy(np.concatenate(parts, axis=1))
 
 
 def feather(output: Tensor, target: Tensor, mask: Tensor, scale: float) -> Tensor:
