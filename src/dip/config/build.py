@@ -188,10 +188,8 @@ def read_data(cfg: DictConfig) -> Photo:
 
 def measure_hole(cfg: DictConfig, photo: Photo) -> DictConfig:
     """The configuration with the kind of the hole, where options depend on it, and a depth that fits the picture."""
-    if needs_hole_kind(cfg) and not photo.has_hole:
-        cfg = with_hole_kind(cfg, "thin")
-    elif needs_hole_kind(cfg):
-        found = split_by_depth(photo.work.mask, cfg.large_from)
+    if needs_hole_kind(cfg):
+        found = split_by_depth(photo.work.mask, cfg.large_from) if photo.has_hole else {"thin": photo.work.mask}
         cfg = with_hole_kind(cfg, max(found, key=lambda kind: found[kind].sum().item()))
     deepest = deepest_for(min(photo.work.mask.shape[-2:]))
     if depth_of_table(cfg) and cfg.model.depth > deepest:

@@ -80,8 +80,14 @@ def values_for(cfg: DictConfig, kind: str) -> dict[str, Any]:
 
 def depends_on_hole_kind(cfg: DictConfig) -> bool:
     """Whether any option differs between thin and large holes."""
-    thin, large = (values_for(cfg, kind) | {"hole_kind": None} for kind in KINDS)
-    return thin != large
+    thin, large = (with_hole_kind(cfg, kind) for kind in KINDS)
+    return any(resolved(thin, key) != resolved(large, key) for key in cfg if key not in ("by_hole", "hole_kind"))
+
+
+def resolved(cfg: DictConfig, key: str) -> Any:
+    """The value of a key, or all values of a group."""
+    value = cfg[key]
+    return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
 
 
 def needs_hole_kind(cfg: DictConfig) -> bool:
