@@ -69,3 +69,14 @@ def test_a_mask_is_saved_and_loaded_again(tmp_path):
 def test_a_hole_is_some_of_the_photograph(value, said):
     with pytest.raises(UserError, match=said):
         hole.check(np.full((2, 3), value))
+
+
+def test_a_colour_is_found_everywhere_or_near_the_click(photo):
+    opened = hole.open_photo(photo)
+    for x in (20, 280):
+        opened.putpixel((x, 50), (255, 140, 30))
+    everywhere = hole.find_colour(opened, "#ff8c1e", 10)
+    near = hole.find_colour(opened, "#ff8c1e", 10, hole.Point(10, 60), 10)
+    assert np.argwhere(everywhere).tolist() == [[50, 20], [50, 280]]
+    assert np.argwhere(near).tolist() == [[50, 20]]
+    assert np.array_equal(hole.find_colour(opened, "#ff8c1e", 10, hole.Point(10, 60), 0), everywhere)

@@ -42,13 +42,15 @@ def test_what_is_at_work_is_said_in_words(repair, tmp_path):
     now = repair.progress()
     assert now.stage == "Drawing: step 30 of 100, at most 12 s more"
     assert (now.picture, now.scores) == (repair.run.path / "preview.jpg", [[10, 20.5], [30, 21]])
-    assert describe(preview, ("fill", "member_2")) == ("Finding colours, picture 2: step 30 of 100, at most 12 s more")
+    assert describe(preview, ("fill", "member_2")) == (
+        "Finding colours, picture 2: step 30 of 100, at most 12 s more for this part"
+    )
     assert describe({**preview, "seconds_left": None}, ("thin",)) == "Drawing thin holes: step 30 of 100"
     assert describe({**preview, "has_ended": True}, ()) == "Adding detail ..."
     repair.run.write_metrics({"parts": {"thin": {"seconds": 3.2}, "large": {"seconds": 40}}})
     (repair.run.path / "train.log").write_text("[now][dip][INFO] - x\n[now][dip][WARNING] - little is known here\n")
     repair.end(0)
-    assert repair.progress().stage == "Done after 43 s.\n\n**Note:** little is known here"
+    assert repair.progress().stage == "Done after 43 s. The result is below.\n\n**Note:** little is known here"
     repair.exit_code, repair.said = 2, "error: seed=x, but it must be a whole number"
     assert repair.progress().stage == repair.said
 

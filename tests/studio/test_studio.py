@@ -206,10 +206,10 @@ def test_damage_is_found_and_counts_once_it_is_added(opened):
     page.get_by_role("button", name="Repair", exact=True).click()
     expect(page.get_by_text("what is cyan is not part of the hole yet")).to_be_visible()
     page.get_by_role("button", name="Add what is new").click()
-    expect(page.get_by_role("button", name="Add what is new")).to_be_hidden()
+    expect(page.get_by_role("button", name="Add what is new")).to_be_hidden(timeout=SECONDS)
     page.get_by_text("Mask file").click()
     page.get_by_role("button", name="Save what is marked").click()
-    expect(page.locator("a[href*='mask.png']")).to_be_visible()
+    expect(page.locator("a[href*='mask.png']")).to_be_visible(timeout=SECONDS)
 
 
 def test_two_clicks_are_the_corners_of_a_rectangle_of_which_some_is_erased(opened):

@@ -81,7 +81,8 @@ def values_for(cfg: DictConfig, kind: str) -> dict[str, Any]:
 def depends_on_hole_kind(cfg: DictConfig) -> bool:
     """Whether any option differs between thin and large holes."""
     thin, large = (with_hole_kind(cfg, kind) for kind in KINDS)
-    return any(resolved(thin, key) != resolved(large, key) for key in cfg if key not in ("by_hole", "hole_kind"))
+    others = [str(key) for key in cfg if key not in ("by_hole", "hole_kind")]
+    return any(resolved(thin, key) != resolved(large, key) for key in others)
 
 
 def resolved(cfg: DictConfig, key: str) -> Any:

@@ -55,9 +55,16 @@ def enlarged(layer: NDArray[np.uint8], photo: Image.Image) -> Hole:
     return np.asarray(Image.fromarray(layer[..., 3] > 0).resize(photo.size, Image.Resampling.NEAREST))
 
 
-def find_colour(photo: Image.Image, colour: str, tolerance: int) -> Hole:
-    """Where the photograph has a colour, "#rrggbb" or "rgba(r, g, b, a)"."""
-    return shapes.near_colour(photo, read_colour(colour), tolerance)
+def find_colour(photo: Image.Image, colour: str, tolerance: int, clicked: Point | None = None, reach: int = 0) -> Hole:
+    """Where the photograph has a colour, "#rrggbb" or "rgba(r, g, b, a)"; up to `reach` pixels from what was clicked.
+
+    Anywhere where nothing was clicked, or with a reach of 0.
+    """
+    found = shapes.near_colour(photo, read_colour(colour), tolerance)
+    if clicked is None or reach == 0:
+        return found
+    x, y = clicked
+    return found & shapes.rectangle(photo, Point(x - reach, y - reach), Point(x + reach, y + reach))
 
 
 def on_photo(photo: Image.Image, x: int, y: int) -> Point:

@@ -50,7 +50,7 @@ def refusable(handler: Callable[..., Any]) -> Callable[..., Any]:
         try:
             return handler(*values)
         except UserError as error:
-            raise gr.Error(str(error), duration=SAID, print_exception=False) from None
+            raise gr.Error(str(error), duration=SAID, title="Please note", print_exception=False) from None
 
     return handle
 
@@ -67,10 +67,11 @@ class Painting:
     """Lays itself out where it is built. marked: the inputs that are a `Marked`."""
 
     def __init__(self, given: Path | None):
-        self.photo, self.exact, self.found, self.corner = gr.State(), gr.State(), gr.State(), gr.State()
+        self.photo, self.exact, self.found = gr.State(), gr.State(), gr.State()
+        self.corner, self.clicked = gr.State(), gr.State()  # of a rectangle, and where a colour was taken
         self.upload = gr.File(label="Photograph", value=None if given is None else str(given), height=110)
         self.editor = gr.ImageEditor(
-            label="Paint the hole",
+            label="Paint over the damage",
             sources=(),
             transforms=(),
             layers=False,
@@ -82,7 +83,7 @@ class Painting:
         )
         self.layer = gr.Image(visible=False, type="numpy", image_mode="RGBA", format="png")
         self.marked = [self.photo, self.layer, self.exact]
-        self.clear = gr.Button("Clear the hole", size="sm")
+        self.clear = gr.Button("Clear all marks", size="sm")
         with gr.Accordion("Draw a rectangle", open=False):
             self.lay_out_rectangle()
         with gr.Accordion("Find the damage", open=False):
@@ -96,7 +97,7 @@ class Painting:
             with gr.Row():
                 self.add = gr.Button("Add what is new", variant="primary")
                 self.drop = gr.Button("Drop it")
-        self.grow = gr.Slider(0, 20, 0, step=1, label="Grow the hole by (pixels)")
+        self.grow = gr.Slider(0, 20, 0, step=1, label="Grow what is marked by (pixels)")
         self.connect()
 
     def lay_out_rectangle(self) -> None:
@@ -113,6 +114,7 @@ class Painting:
         with gr.Row():
             self.colour = gr.ColorPicker(label="Colour", value="#ffffff", min_width=120)
             self.tolerance = gr.Slider(0, 255, 40, step=1, label="Tolerance (0: this colour only)", min_width=240)
+        self.reach = gr.Slider(0, 500, 0, step=10, label="Only so far from the click (pixels; 0: anywhere)")
         self.find_colour = gr.Button("Find this colour")
         with gr.Row():
             self.kind = gr.Radio(["bright", "dark"], value="bright", label="Scratches", min_width=160)
@@ -124,12 +126,15 @@ class Painting:
         offer, hole_of = [self.found, self.shown, self.offered], [self.exact, self.editor, self.clickable]
         kept = [*hole_of, *offer]
         unseen: dict[str, Any] = {"show_progress_on": self.exact}  # see `on`
-        self.opening = refusable(self.open), self.upload, [self.photo, self.dropper, *kept]
+        self.opening = refusable(self.open), self.upload, [self.photo, self.dropper, self.clicked, *kept]
         self.upload.change(*self.opening, show_progress_on=self.upload)
-        colour, scratches = [self.colour, self.tolerance], [self.kind, self.width, self.contrast]
+        colour, scratches = (
+            [self.colour, self.tolerance, self.clicked, self.reach],
+            [self.kind, self.width, self.contrast],
+        )
         self.on(self.find_colour.click, self.look(hole.find_colour), [*self.marked, *colour], offer)
         self.on(self.find_scratches.click, self.look(shapes.scratches), [*self.marked, *scratches], offer)
-        self.dropper.select(refusable(self.take_colour), self.photo, self.colour)
+        self.dropper.select(refusable(self.take_colour), self.photo, [self.colour, self.clicked])
         sides = [self.corner, *self.sides, self.clickable]
         clicked = self.clickable.select(refusable(self.click), [self.photo, self.corner, *self.sides], sides)
         self.on(clicked.success, self.add_clicked, [*self.marked, self.corner, *self.sides], kept, **unseen)
@@ -150,8 +155,8 @@ class Painting:
     def open(self, upload: str | None) -> tuple[Any, ...]:
         given = None if upload is None else Path(upload)
         if given is None:
-            return None, None, *self.show(None), *self.offer()
-        return given, hole.for_canvas(open_once(given)), *self.show(given), *self.offer()
+            return None, None, None, *self.show(None), *self.offer()
+        return given, hole.for_canvas(open_once(given)), None, *self.show(given), *self.offer()
 
     def show(self, photo: Path | None, marked: Hole | None = None) -> tuple[Any, ...]:
         """What the exact hole becomes, the editor, and the picture of which corners are clicked."""
@@ -209,6 +214,7 @@ class Painting:
         opened = Marked(photo, layer, exact).open()
         return self.keep(photo, layer, exact, hole.load(Path(upload), opened.size))
 
-    def take_colour(self, at: gr.SelectData, photo: Path | None) -> str:
+    def take_colour(self, at: gr.SelectData, photo: Path | None) -> tuple[str, Point]:
         opened = Marked(photo, None, None).open()
-        return hole.colour_at(opened, hole.on_photo(opened, *at.index))
+        clicked = hole.on_photo(opened, *at.index)
+        return hole.colour_at(opened, clicked), clicked

@@ -143,10 +143,10 @@ class Repair:
     def outcome(self, code: int) -> str:
         metrics = self.run.metrics
         if code == 0:
-            return "\n\n".join([f"Done after {total(metrics, 'seconds'):.0f} s.", *self.warnings])
+            return "\n\n".join([f"Done after {total(metrics, 'seconds'):.0f} s. The result is below.", *self.warnings])
         if code == INTERRUPTED and self.run.exists:
             untouched = "; a hole that was not begun is as it was" if "parts" in metrics else ""
-            return f"Stopped after {total(metrics, 'steps')} steps; this is the result so far{untouched}."
+            return f"Stopped after {total(metrics, 'steps')} steps; the result so far is below{untouched}."
         if self.is_stopped:
             return "Stopped before it began."
         log = self.folder / "log.txt"
@@ -210,7 +210,8 @@ def describe(preview: dict[str, Any], parts: Sequence[str]) -> str:
     which = f"{kind}, picture {members[-1]}" if members else kind
     left = preview["seconds_left"]
     said = "" if left is None else f", at most {f'{left:.0f} s' if left < 100 else f'{left / 60:.0f} minutes'} more"
-    return f"{doing}{which}: step {preview['step']} of {preview['last']}{said}"
+    part = " for this part" if left is not None and (which or doing != "Drawing") else ""
+    return f"{doing}{which}: step {preview['step']} of {preview['last']}{said}{part}"
 
 
 def result_file(photo: Path, folder: Path) -> Path:
