@@ -200,6 +200,7 @@ def test_a_result_is_made_from_the_keyboard_alone_and_picked_from_two(opened, ph
 
 def test_damage_is_found_and_counts_once_it_is_added(opened):
     page = opened()
+    expect(page.get_by_label("Undo", exact=True).first).to_be_disabled()  # else it takes the photograph away
     page.get_by_text("Find the damage").click()
     page.get_by_role("button", name="Find this colour").click()
     expect(page.get_by_role("button", name="Add what is new")).to_be_visible(timeout=SECONDS)

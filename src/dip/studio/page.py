@@ -22,6 +22,11 @@ CSS = """
 #so_far img { width: 100%; height: 100%; object-fit: contain }
 button[aria-label="Clear canvas"] { display: none }  /* it takes the photograph along */
 """
+# Gradio's editor counts the photograph as the first thing to undo.
+KEEP_PHOTO = """() => { setInterval(() => {
+    const history = window.editor?.command_manager;
+    if (history?.contains("AddImage")) history.reset();
+}, 300) }"""
 
 
 class Page:
@@ -55,6 +60,7 @@ class Page:
         return [recipe, seed, count, typed, *turned]
 
     def connect(self, is_given: bool) -> None:
+        self.blocks.load(js=KEEP_PHOTO)
         if is_given:
             self.blocks.load(*self.painting.opening, show_progress_on=self.painting.upload)
         watching = self.watching
