@@ -50,7 +50,7 @@ def refusable(handler: Callable[..., Any]) -> Callable[..., Any]:
         try:
             return handler(*values)
         except UserError as error:
-            raise gr.Error(str(error), duration=SAID, title="Please note", print_exception=False) from None
+            raise gr.Error(str(error), duration=SAID, print_exception=False) from None
 
     return handle
 
