@@ -19,7 +19,8 @@ from dip.results.folder import RunFolder
 from dip.studio import hole
 from dip.studio.warm import TRAIN, Warm
 
-SHOWN = "callbacks.preview.every_seconds=1.5"  # which changes nothing of the result
+# What the run writes for the page, and what nobody sees there; nothing of it changes the result.
+SHOWN = ["callbacks.preview.every_seconds=2", "callbacks.supervision=null"]
 
 INTERRUPTED = 128 + signal.SIGINT  # the exit code of a run that was stopped
 
@@ -90,7 +91,7 @@ class Repair:
         """Run the process to its end."""
         resume = [f"resume={self.run}", "output.overwrite=true"] if self.run.exists else []
         given = resume or [*self.overrides, f"output.path={self.file}", f"hydra.run.dir={self.run}"]
-        self.process = warm.run([*given, SHOWN], self.folder / "log.txt")
+        self.process = warm.run([*given, *SHOWN], self.folder / "log.txt")
         if self.is_stopped:  # between the queue and the process
             self.stop()
         code = self.process.wait()
