@@ -3,10 +3,11 @@ import pytest
 import torch
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.compat.tensorflow_stub import pywrap_tensorflow
 
 from dip.repair.run import repair
 from dip.results.folder import RunFolder
-from dip.results.pictures import Animation, Images, growing_steps, side_by_side
+from dip.results.pictures import Animation, Images, growing_steps, masked_crc32c, side_by_side
 
 
 def test_growing_steps_are_dense_early_and_hold_both_ends():
@@ -16,6 +17,12 @@ def test_growing_steps_are_dense_early_and_hold_both_ends():
     assert len(steps) <= 40
     assert sum(step <= 150 for step in steps) > 20
     assert growing_steps(1, 40) == {1}
+
+
+@pytest.mark.parametrize("size", [0, 1, 8, 1001])
+def test_checksums_are_those_of_tensorboard(size):
+    data = np.random.default_rng(0).bytes(size)
+    assert masked_crc32c(data) == pywrap_tensorflow.masked_crc32c(data)
 
 
 def test_tensorboard_shows_the_picture_forming(config, tmp_path):

@@ -128,10 +128,8 @@ class Painting:
         unseen: dict[str, Any] = {"show_progress_on": self.exact}  # see `on`
         self.opening = refusable(self.open), self.upload, [self.photo, self.dropper, self.clicked, *kept]
         self.upload.change(*self.opening, show_progress_on=self.upload)
-        colour, scratches = (
-            [self.colour, self.tolerance, self.clicked, self.reach],
-            [self.kind, self.width, self.contrast],
-        )
+        colour = [self.colour, self.tolerance, self.clicked, self.reach]
+        scratches = [self.kind, self.width, self.contrast]
         self.on(self.find_colour.click, self.look(hole.find_colour), [*self.marked, *colour], offer)
         self.on(self.find_scratches.click, self.look(shapes.scratches), [*self.marked, *scratches], offer)
         self.dropper.select(refusable(self.take_colour), self.photo, [self.colour, self.clicked])
