@@ -208,6 +208,7 @@ def test_damage_is_found_and_counts_once_it_is_added(opened):
     expect(page.get_by_text("what is cyan is not part of the hole yet")).to_be_visible()
     page.get_by_role("button", name="Add what is new").click()
     expect(page.get_by_role("button", name="Add what is new")).to_be_hidden(timeout=SECONDS)
+    page.wait_for_timeout(2000)  # the canvas takes what was added; a press while it does can be lost
     page.get_by_text("Mask file").click()
     page.get_by_role("button", name="Save what is marked").click()
     expect(page.locator("a[href*='mask.png']")).to_be_visible(timeout=SECONDS)

@@ -189,8 +189,8 @@ def read_data(cfg: DictConfig) -> Photo:
 def measure_hole(cfg: DictConfig, photo: Photo) -> DictConfig:
     """The configuration with the kind of the hole, where options depend on it, and a depth that fits the picture."""
     if needs_hole_kind(cfg):
-        found = split_by_depth(photo.work.mask, cfg.large_from) if photo.has_hole else {"thin": photo.work.mask}
-        cfg = with_hole_kind(cfg, max(found, key=lambda kind: found[kind].sum().item()))
+        found = split_by_depth(photo.work.mask, cfg.large_from) if photo.has_hole else {}
+        cfg = with_hole_kind(cfg, max(found, key=lambda kind: found[kind].sum().item(), default="thin"))
     deepest = deepest_for(min(photo.work.mask.shape[-2:]))
     if depth_of_table(cfg) and cfg.model.depth > deepest:
         log.info("The picture is small: model.depth=%d in place of %d.", deepest, cfg.model.depth)

@@ -65,16 +65,12 @@ def plain(override: Override) -> Any:
 
 
 def options(cfg: DictConfig) -> Any:
-    """Every option with its value; with references to the table `by_hole` where the hole is not measured yet."""
+    """Every option with its value, without the table `by_hole`; with references to it before the hole is measured."""
     if needs_hole_kind(cfg):
         return OmegaConf.to_container(cfg)
-    return values_for(cfg, cfg.get("hole_kind"))
-
-
-def values_for(cfg: DictConfig, kind: str) -> dict[str, Any]:
-    """The options for a thin or a large hole, without the table."""
-    known = kind if kind in KINDS else KINDS[0]
-    found: Any = OmegaConf.to_container(with_hole_kind(cfg, known), resolve=True)
+    kind = cfg.get("hole_kind")
+    known = with_hole_kind(cfg, kind if kind in KINDS else KINDS[0])
+    found: Any = OmegaConf.to_container(known, resolve=True)
     return {key: value for key, value in found.items() if key != "by_hole"} | {"hole_kind": kind}
 
 

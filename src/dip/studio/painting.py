@@ -192,7 +192,7 @@ class Painting:
 
     def click(self, at: gr.SelectData, photo: Path, first: Point | None, *sides: int) -> tuple[Any, ...]:
         """The first click is a corner, and the second one the opposite."""
-        corner = Point(*hole.on_photo(open_once(photo), *at.index))
+        corner = hole.on_photo(open_once(photo), *at.index)
         if first is None:
             return corner, *corner, *corner, gr.update(label=OPPOSITE)
         sides = min(first.x, corner.x), min(first.y, corner.y), max(first.x, corner.x), max(first.y, corner.y)

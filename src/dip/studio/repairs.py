@@ -19,9 +19,8 @@ from dip.results.folder import RunFolder
 from dip.studio import hole
 from dip.studio.warm import TRAIN, Warm
 
-# What the run writes for the page, and what nobody sees there; nothing of it changes the result.
+# The page shows a preview, and no map of receptive fields; neither changes the result.
 SHOWN = ["callbacks.preview.every_seconds=2", "callbacks.supervision=null"]
-
 INTERRUPTED = 128 + signal.SIGINT  # the exit code of a run that was stopped
 
 
