@@ -10,19 +10,21 @@ from contextlib import AbstractContextManager, contextmanager
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 import torch
 from omegaconf import DictConfig
 from PIL import Image
-from playwright.sync_api import Browser, Page, sync_playwright
 
 from dip.config.build import Experiment, build, read_data
 from dip.config.compose import compose
 from dip.repair.run import repair
 from dip.results.folder import RunFolder
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
 
 REPOSITORY = Path(__file__).parent.parent
 # What makes each choice tiny; all others are tiny anyway.
@@ -181,11 +183,13 @@ def file_size_limit() -> Callable[[int], AbstractContextManager[None]]:
 
 
 @pytest.fixture(scope="session")
-def chromium() -> Iterator[Browser]:
+def chromium() -> Iterator["Browser"]:
     """Debian's Chromium, or another one."""
     found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if found is None:
         pytest.skip("there is no Chromium: apt-get install chromium")
+    from playwright.sync_api import sync_playwright  # here, since a machine with a GPU may lack it
+
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=found, args=["--no-sandbox"])  # root has no sandbox
         yield browser

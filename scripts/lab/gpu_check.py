@@ -108,7 +108,7 @@ def check_tests(log: Path) -> str:
     )
     log.write_text(done.stdout + done.stderr)
     lines = [line for line in done.stdout.splitlines() if line.startswith(("FAILED", "ERROR"))]
-    return "\n".join([*lines, *done.stdout.splitlines()[-1:]])
+    return "\n".join([*lines, *(done.stdout or done.stderr).splitlines()[-1:]])
 
 
 def check_steps(sizes: list[str], variants: list[str], steps: int, overrides: list[str]) -> str:

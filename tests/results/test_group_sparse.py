@@ -98,6 +98,16 @@ def test_every_option_changes_what_is_drawn(mask, other):
     assert not torch.equal(plain, changed)
 
 
+def test_products_project_as_eigenvectors_do():
+    """Matrices as groups of 9x9 patches have: one eigenvalue of a thousand, and the threshold in a gap below 0.02."""
+    orthogonal = torch.linalg.qr(torch.randn(8, 53, 53, generator=torch.Generator().manual_seed(0))).Q
+    values = torch.cat([torch.tensor([1000.0, 3.0, 0.5, 0.02]), torch.linspace(0.008, 0.0, 49)])
+    matrices = orthogonal * values @ orthogonal.mT
+    expected = orthogonal[..., :4] @ orthogonal[..., :4].mT
+    for way in (group_sparse.projectors, group_sparse.projectors_by_products):
+        assert torch.allclose(way(matrices, 0.014), expected, atol=0.02)
+
+
 def test_groups_that_are_nearly_black_have_eigenvectors():
     """LAPACK finds NaN in this matrix, which a photograph's dark corner had."""
     entries = {(0, 0): 1.5378702300949953e-05, (0, 1): 6.69309876619173e-12, (0, 2): 6.486340978217875e-12}
@@ -108,5 +118,4 @@ def test_groups_that_are_nearly_black_have_eigenvectors():
     nearly = torch.zeros(24, 24)
     for (row, column), value in entries.items():
         nearly[row, column] = nearly[column, row] = value
-    _, vectors = group_sparse.eigenvectors(nearly[None])
-    assert torch.allclose(vectors @ vectors.mT, torch.eye(24), atol=1e-5)
+    assert torch.allclose(group_sparse.projectors(nearly[None], 0.0), torch.eye(24), atol=1e-5)

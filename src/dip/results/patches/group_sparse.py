@@ -11,6 +11,7 @@ from torch import Tensor
 
 STRIP = 64  # rows whose patches are in memory at once; of more than three channels fewer
 AT_ONCE = 32  # rows of a matrix up to which PyTorch decomposes many at once on a GPU; larger ones one after another
+PRODUCTS = 40  # each multiplies an eigenvalue near the threshold by 1.5, and 1.5**40 is 1e7, the precision of float32
 TINY = 1e-6  # far below a threshold's square; LAPACK finds NaN in some matrices that are nearly zero
 
 
@@ -96,9 +97,7 @@ class Groups:
         size = picture.shape[-2:]
         patches = F.unfold(picture, self.patch)[0].T.contiguous()  # (places, C * patch * patch)
         groups = patches[members]  # (groups, similar, C * patch * patch)
-        squares, vectors = eigenvectors(groups @ groups.mT)  # squared singular values, left singular vectors
-        kept = vectors * (squares >= threshold**2)[:, None]
-        shrunk = kept @ vectors.mT @ groups
+        shrunk = projectors(groups @ groups.mT, threshold**2) @ groups  # eigenvalues are squared singular values
         places = members.flatten()
         total = torch.zeros_like(patches).index_add_(0, places, shrunk.flatten(0, 1))
         count = torch.bincount(places, minlength=len(patches)).to(picture.dtype)
@@ -156,14 +155,31 @@ class GroupSparse(Groups):
             yield picture
 
 
+def projectors(matrices: Tensor, least: float) -> Tensor:
+    """The projectors (N, K, K) onto those eigenvectors of symmetric matrices whose eigenvalues are `least` or more."""
+    if matrices.is_cuda and matrices.shape[-1] > AT_ONCE:
+        return projectors_by_products(matrices, least)
+    values, vectors = eigenvectors(matrices + TINY * torch.eye(matrices.shape[-1], device=matrices.device))
+    return vectors * (values >= least)[:, None] @ vectors.mT
+
+
+def projectors_by_products(matrices: Tensor, least: float) -> Tensor:
+    """The same by matrix products alone, from the matrix sign function (Newton-Schulz iteration)."""
+    identity = torch.eye(matrices.shape[-1], device=matrices.device)
+    sign = matrices - least * identity
+    sign = sign / torch.linalg.matrix_norm(sign)[:, None, None]
+    for _ in range(PRODUCTS):
+        sign = torch.baddbmm(sign, sign, sign @ sign, beta=1.5, alpha=-0.5)
+    return (identity + sign) / 2
+
+
 def eigenvectors(matrices: Tensor) -> tuple[Tensor, Tensor]:
     """The eigenvalues (N, K) and eigenvectors (N, K, K) of symmetric matrices; on a CPU LAPACK uses one thread."""
-    device, threads = matrices.device, torch.get_num_threads()
-    matrices = matrices + TINY * torch.eye(matrices.shape[-1], device=device)
-    if matrices.is_cuda and matrices.shape[-1] <= AT_ONCE:
+    if matrices.is_cuda:
         return torch.linalg.eigh(matrices)
-    values, vectors = zip(*workers(threads).map(torch.linalg.eigh, matrices.cpu().chunk(threads)), strict=True)
-    return torch.cat(values).to(device), torch.cat(vectors).to(device)
+    threads = torch.get_num_threads()
+    values, vectors = zip(*workers(threads).map(torch.linalg.eigh, matrices.chunk(threads)), strict=True)
+    return torch.cat(values), torch.cat(vectors)
 
 
 @cache
