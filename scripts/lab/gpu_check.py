@@ -156,10 +156,8 @@ def check_recipes(names: list[str], devices: list[str], overrides: list[str]) ->
 
 
 def check_refinement(sizes: list[str], devices: list[str], overrides: list[str]) -> str:
-    rows, own = (
-        ["| size | hole | device | s |", "|---|---|---|---|"],
-        [key for key in overrides if key.startswith("refine")],
-    )
+    rows = ["| size | hole | device | s |", "|---|---|---|---|"]
+    own = [key for key in overrides if key.startswith("refine")]
     for size, kind, device in product(sizes, ("text", "half"), devices):
         width, height = map(int, size.split("x"))
         on = torch.device("cuda" if device == "gpu" else device)
