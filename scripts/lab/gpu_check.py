@@ -44,7 +44,7 @@ RUNS = {
     "quality": ["experiment=quality"],
     "quality, chelsea": ["experiment=quality", "data.example.photograph=chelsea"],
 }
-ON_GPU = {"published", "quick, members=4", "quick, large hole"}  # alone: a CPU takes too long
+ON_GPU = {"published", "quick, members=4", "quick, large hole"}  # and not on a CPU, which takes too long
 
 
 def captured(experiment: Experiment) -> Callable[[], Any]:

@@ -159,7 +159,7 @@ def test_an_interruption_comes_back_from_another_process():
 
 def test_a_sweep_that_was_killed_runs_what_is_missing(command, tmp_path, keys):
     sweep = tmp_path / "sweep"
-    steps = ["trainer.max_steps=50", "callbacks.checkpoint.every_minutes=0"]
+    steps = ["trainer.max_steps=100", "callbacks.checkpoint.every_minutes=0"]
     process = start(tmp_path, "-m", *keys, *steps, "seed=0,1,2", f"hydra.sweep.dir={sweep}")
     wait_for(sweep / "seed=1" / LAST, process)
     process.kill()
@@ -171,7 +171,7 @@ def test_a_sweep_that_was_killed_runs_what_is_missing(command, tmp_path, keys):
     assert before == {path: path.stat().st_mtime_ns for path in before}
     assert f"The run in {sweep}/seed=0 is complete." in result.stderr
     assert "The run resumes after step" in (sweep / "seed=1" / "train.log").read_text()
-    assert [metrics(sweep / f"seed={seed}")["steps"] for seed in range(3)] == [50, 50, 50]
+    assert [metrics(sweep / f"seed={seed}")["steps"] for seed in range(3)] == [100, 100, 100]
     assert {path.name for path in sweep.iterdir() if path.is_dir()} == {"seed=0", "seed=1", "seed=2"}
     assert {"multirun.yaml", "report.html"} <= {path.name for path in sweep.iterdir()}
 

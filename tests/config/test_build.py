@@ -317,12 +317,9 @@ def test_golden_loss_curve(losses):
     assert losses("trainer.max_steps=6")[:6] == pytest.approx(golden, rel=1e-3)
 
 
-RECIPES = sorted(path.stem for path in (CONFIGS / "experiment").glob("*.yaml"))
-
-
-@pytest.mark.parametrize(("number", "recipe"), list(enumerate(RECIPES)))
-def test_every_recipe_runs_as_it_is(photograph, mask, run, tmp_path, number, recipe):
-    size, mode = (((96, 72), "RGB"), ((97, 71), "L"))[number % 2]
+@pytest.mark.parametrize("recipe", sorted(path.stem for path in (CONFIGS / "experiment").glob("*.yaml")))
+@pytest.mark.parametrize(("size", "mode"), [((96, 72), "RGB"), ((97, 71), "L")])
+def test_every_recipe_runs_as_it_is(photograph, mask, run, tmp_path, recipe, size, mode):
     for path in (photograph, mask):
         Image.open(path).convert(mode if path == photograph else "L").resize(size).save(path)
     own = [f"experiment={recipe}", f"data.image={photograph}", "trainer.accelerator=cpu", "trainer.max_steps=2"]
