@@ -55,6 +55,21 @@ def test_what_is_at_work_is_said_in_words(repair, tmp_path):
     assert repair.progress().stage == repair.said
 
 
+def test_of_members_at_once_the_same_one_is_shown_until_it_has_ended(repair):
+    preview = {"step": 3, "last": 9, "seconds_left": None, "has_ended": False, "scores": []}
+
+    def shown(**seconds):
+        for name, written in seconds.items():
+            (repair.run.path / name).mkdir(parents=True, exist_ok=True)
+            (repair.run.path / name / "preview.json").write_text(json.dumps(preview))
+            os.utime(repair.run.path / name / "preview.json", (written, written))
+        return repair.progress().picture.parent.name
+
+    assert shown(member_1=101, member_2=102) == "member_1"
+    assert shown(member_1=103, member_2=102) == "member_1"
+    assert shown(member_2=120, member_3=119) == "member_2"
+
+
 def test_a_repair_that_waits_is_dropped_when_it_is_stopped(repair):
     repair.future = Future()
     repair.stop()

@@ -78,7 +78,7 @@ def one_line_errors() -> Iterator[None]:
 
 @contextmanager
 def quick_imports() -> Iterator[None]:
-    """Imports without garbage collection, a third sooner; what was imported stays, and no collection visits it again."""
+    """Imports without garbage collection, a third sooner; what is imported stays, and no collection visits it."""
     gc.disable()
     try:
         yield

@@ -36,6 +36,11 @@ def is_cuda(accelerator: str) -> bool:
     return accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
 
 
+def is_cpu(accelerator: str) -> bool:
+    has_gpu = torch.cuda.is_available() or torch.backends.mps.is_available()
+    return accelerator == "cpu" or (accelerator == "auto" and not has_gpu)
+
+
 def device_of(cfg: DictConfig) -> torch.device:
     """The CUDA device that a run trains on; the CPU, where that is none or another GPU."""
     index, *_ = cfg.trainer.devices or [0]

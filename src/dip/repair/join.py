@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from math import ceil
 from statistics import fmean
 from typing import Any
 
@@ -22,14 +23,16 @@ from dip.training.holdout import Evidence
 Results = Mapping[str, Result]  # by the name of the job
 
 
-def join(job: Job, folder: RunFolder, results: Results, complete: bool, seconds_before: float = 0.0) -> Result:
+def join(
+    job: Job, folder: RunFolder, results: Results, complete: bool, seconds_before: float = 0.0, at_once: int = 1
+) -> Result:
     """The result of a job from those of its children, as far as they have one; written to `folder`.
 
-    complete: all children are done. seconds_before: what the guide took.
+    complete: all children are done. seconds_before: what the guide took. at_once: the members that train at once.
     """
     if job.has_parts:
         return paste(job, folder, results, complete)
-    return average(job, folder, results, complete, seconds_before)
+    return average(job, folder, results, complete, seconds_before, at_once)
 
 
 def paste(job: Job, folder: RunFolder, results: Results, complete: bool) -> Result:
@@ -70,7 +73,9 @@ def measure_whole(job: Job, picture: Any) -> dict[str, Any]:
     return measures
 
 
-def average(job: Job, folder: RunFolder, results: Results, complete: bool, seconds_before: float) -> Result:
+def average(
+    job: Job, folder: RunFolder, results: Results, complete: bool, seconds_before: float, at_once: int
+) -> Result:
     """The mean of the outputs, with what is done to the hole of a result."""
     drawn = [result for result in results.values() if result.outputs is not None]
     if not drawn:
@@ -79,7 +84,7 @@ def average(job: Job, folder: RunFolder, results: Results, complete: bool, secon
     deviations = [result.deviations for result in drawn if result.deviations is not None]
     save_uncertainty(deviation_of_all(outputs, deviations), folder.path)
     members = {name: result.metrics for name, result in results.items() if result.metrics}
-    run = summary(members, complete, seconds_before)
+    run = summary(members, complete, seconds_before, at_once)
     judged = [result.evidence for result in drawn if result.evidence is not None]
     evidence = None
     if judged:
@@ -101,11 +106,12 @@ def deviation_of_all(outputs: Tensor, deviations: list[Tensor]) -> Tensor:
     return variance.sqrt()
 
 
-def summary(members: dict[str, Any], complete: bool, seconds_before: float) -> dict[str, Any]:
+def summary(members: dict[str, Any], complete: bool, seconds_before: float, at_once: int) -> dict[str, Any]:
     """What metrics.json holds of several runs as one; an incomplete ensemble counts as interrupted."""
     each = list(members.values())
-    found: dict[str, Any] = {key: sum(member[key] for member in each) for key in ("steps", "seconds")}
-    found["seconds"] = round(seconds_before + found["seconds"], 2)
+    turns = ceil(len(each) / at_once)
+    seconds = seconds_before + (turns * fmean(member["seconds"] for member in each) if each else 0.0)
+    found: dict[str, Any] = {"steps": sum(member["steps"] for member in each), "seconds": round(seconds, 2)}
     found["stopped_by"] = stopped_by(members) if complete else "interrupt"
     for key in ("psnr_held_out", "psnr_held_out_biharmonic"):
         if each and all(key in member for member in each):

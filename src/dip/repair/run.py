@@ -4,6 +4,7 @@ import logging
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from shlex import quote
 from typing import Any
 
@@ -21,6 +22,8 @@ from dip.image.holes import hole_depth
 from dip.image.masks import known_in_all
 from dip.repair.advice import describe, describe_trust, explain_resource_errors, summary_table, warn_of_uncovered
 from dip.repair.join import join
+from dip.repair.members import log as members_log
+from dip.repair.members import processes_for, run_each
 from dip.repair.plan import Job, plan
 from dip.results.folder import RunFolder
 from dip.results.result import OutputFile, Result, Results, ResultWriter, load_result
@@ -28,8 +31,8 @@ from dip.training.interruption import Interruption
 from dip.training.rollback import DivergenceGuard
 
 log = logging.getLogger(__name__)
-members_log = logging.getLogger(f"{__name__}.members")  # heard in the runs that find colours too, which take minutes
 Build = Callable[..., Experiment]
+BUILD: Build = build
 
 
 def repair(cfg: DictConfig, folder: RunFolder, build: Build = build) -> dict[str, Any]:
@@ -71,17 +74,16 @@ def run_children(job: Job, folder: RunFolder, build: Build) -> Result:
     check_first_run(job, folder, build)
     if job.has_parts:
         log.info("%d parts, one by one: regions, pieces of long holes, or thin and large holes", len(job.children))
+    processes = processes_for(job) if build is BUILD else 1
     done: dict[str, Result] = {}
     guide = None
     with folder.begin(to_yaml(job.cfg)):
         try:
             if job.guide is not None:
                 guide = find_colours(job, job.guide, folder, build)
-            for number, child in enumerate(job.children, 1):
-                if child.is_member:
-                    kind = "colour run" if job.name == "fill" else "ensemble member"
-                    members_log.info("%s %d of %d", kind, number, len(job.children))
-                done[child.name] = run(child, folder / child.name, guide and guide._replace(seconds=0.0), build)
+            call = partial(run, guide=guide and guide._replace(seconds=0.0), build=build)
+            for name, found in run_each(job, folder, call, processes):
+                done[name] = found
         except KeyboardInterrupt as interrupt:
             what = "parts are repaired" if job.has_parts else "runs are done"
             raise interrupted(interrupt, f"{len(done)} of {len(job.children)} {what}", job.cfg, folder) from None
@@ -89,7 +91,7 @@ def run_children(job: Job, folder: RunFolder, build: Build) -> Result:
             # An interrupted child, and those after it, may have results on the disk.
             results = {child.name: done.get(child.name) or load_result(folder / child.name) for child in job.children}
             complete = len(done) == len(job.children)
-            result = join(job, folder, results, complete, 0.0 if guide is None else guide.seconds)
+            result = join(job, folder, results, complete, 0.0 if guide is None else guide.seconds, processes)
     log.info(str(result.file) if job.has_parts else summary_table(result))
     return result
 

@@ -21,6 +21,7 @@ from dip.studio.warm import TRAIN, Warm
 
 # The page shows a preview, and no map of receptive fields; neither changes the result.
 SHOWN = ["callbacks.preview.every_seconds=2", "callbacks.supervision=null"]
+FRESH = 5  # seconds in which a run at work has written a preview
 INTERRUPTED = 128 + signal.SIGINT  # the exit code of a run that was stopped
 
 
@@ -111,10 +112,10 @@ class Repair:
             self.process.send_signal(signal.SIGINT)
 
     def progress(self) -> Progress:
-        seen = sorted(self.run.path.rglob("preview.json"), key=lambda file: file.stat().st_mtime)
+        seen = list(self.run.path.rglob("preview.json"))
         if not seen:
             return Progress(self.stage(None), None, [])
-        newest = seen[-1]
+        newest = at_work(seen)
         found = json.loads(newest.read_text())
         is_new = newest.stat().st_mtime > self.since
         said = self.stage(describe(found, newest.relative_to(self.run.path).parts) if is_new else None)
@@ -192,6 +193,16 @@ class Repairs:
                 repair.stop()
         self.worker.shutdown()
         self.warm.close()
+
+
+def at_work(previews: list[Path]) -> Path:
+    """The preview of the run that trains; of members that train at once always that of the same one."""
+    written = {file: file.stat().st_mtime for file in previews}
+    newest = max(previews, key=written.__getitem__)
+    if not newest.parent.name.startswith("member_"):
+        return newest
+    siblings = newest.parent.parent.glob("member_*/preview.json")
+    return min(file for file in siblings if written.get(file, 0) > written[newest] - FRESH)
 
 
 def total(metrics: dict[str, Any], key: str) -> float:

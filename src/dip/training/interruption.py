@@ -14,6 +14,10 @@ log = logging.getLogger(__name__)
 SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1", "SIGUSR2") if hasattr(signal, name)]
 
 
+def warn() -> None:
+    log.warning("Stopping after this step and saving the results; press Ctrl-C again to exit at once.")
+
+
 class Interruption(Callback):
     """Ends the run after the current step on Ctrl-C, SIGTERM, SIGUSR1 or SIGUSR2; a second Ctrl-C exits at once.
 
@@ -41,7 +45,7 @@ class Interruption(Callback):
             return
         if self.received is None:
             self.received = received
-            log.warning("Stopping after this step and saving the results; press Ctrl-C again to exit at once.")
+            warn()
         signal.signal(signal.SIGINT, signal.SIG_DFL)
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Sample, batch_idx: int) -> None:
