@@ -34,7 +34,7 @@ class Page:
 
     def __init__(self, repairs: Repairs, given: Path | None = None):
         self.repairs = repairs
-        with gr.Blocks(title="Repair a photograph", analytics_enabled=False, delete_cache=(3600, 3600)) as self.blocks:
+        with gr.Blocks(title="Repair a photograph", analytics_enabled=False, delete_cache=(3600, 86400)) as self.blocks:
             gr.Markdown("# Repair a photograph\nPaint over what should go. Known pixels stay as they are.")
             with gr.Row():
                 with gr.Column(scale=3, min_width=320):
@@ -78,15 +78,15 @@ class Page:
             return "Give a photograph first."
         return f"**{photo.name}**. Paint over what should go; then press Repair."
 
-    def save(self, photo: Any, layer: Any, exact: Any, grow: int) -> Any:
-        found = Marked(photo, layer, exact).grown(grow)
+    def save(self, photo: Any, layer: Any, given: Any, grow: int) -> Any:
+        found = Marked(photo, layer, given).grown(grow)
         return gr.update(value=str(hole.save(found, self.repairs.new_folder() / "mask.png")), visible=True)
 
-    def begin(self, photo: Path, layer: Any, exact: Any, grow: int, new: Any, *options: Any) -> list[Repair]:
+    def begin(self, photo: Path, layer: Any, given: Any, grow: int, new: Any, *options: Any) -> list[Repair]:
         """Start a repair for each of so many seeds. new: what was found, and neither added nor dropped yet."""
         if new is not None:
             raise UserError("what is cyan is not part of the hole yet; add it or drop it first")
-        found = Marked(photo, layer, exact).grown(grow)
+        found = Marked(photo, layer, given).grown(grow)
         recipe, seed, count, typed, *turned = options
         overrides = check_overrides(dict(zip(TURNED, turned, strict=True)), typed)
         begun = []

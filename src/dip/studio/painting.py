@@ -1,7 +1,9 @@
 """The page's left side: the photograph, and the hole that is painted on it, drawn, found or loaded."""
 
+import time
 from collections.abc import Callable
 from functools import lru_cache, wraps
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,10 +16,27 @@ from dip.image.shapes import Hole, Point
 from dip.studio import hole
 
 READ = "editor => editor?.layers?.[0] ?? null"  # what is painted, in JavaScript
+LOADING = 3  # seconds in which the canvas has loaded what it is given
 SAID = 30  # seconds that a refusal is shown
 CORNER, OPPOSITE = "Click on a corner, then on the opposite one", "Now click on the opposite corner"
 
 open_once = lru_cache(maxsize=1)(hole.open_photo)  # of an upload, whose path is of its content
+
+
+class Given(NamedTuple):
+    """What the canvas was given to show: a hole that was drawn, found or loaded; None where it was cleared."""
+
+    exact: Hole | None
+    instead_of: bytes  # of the layer that it replaces
+    at: float  # in seconds of `time.monotonic`
+
+    def is_awaited(self, layer: Any) -> bool:
+        """Whether the canvas still shows what it did before; it takes up to a second to load a layer."""
+        return time.monotonic() - self.at < LOADING and digest(layer) == self.instead_of
+
+
+def digest(layer: Any) -> bytes:
+    return b"" if layer is None else sha256(layer).digest()
 
 
 class Marked(NamedTuple):
@@ -25,7 +44,7 @@ class Marked(NamedTuple):
 
     photo: Path | None
     layer: Any  # what is painted
-    exact: Hole | None  # what of it was drawn, found or loaded
+    given: Given | None
 
     def open(self) -> Image.Image:
         """The photograph. Raises UserError where none is given yet."""
@@ -34,7 +53,10 @@ class Marked(NamedTuple):
         return open_once(self.photo)
 
     def all(self) -> Hole:
-        return hole.painted(self.layer, self.exact, self.open())
+        exact = None if self.given is None else self.given.exact
+        if self.given is not None and self.given.is_awaited(self.layer):
+            return hole.painted(None, None, self.open()) if exact is None else exact
+        return hole.painted(self.layer, exact, self.open())
 
     def grown(self, pixels: int) -> Hole:
         """Raises UserError where it is no hole."""
@@ -67,7 +89,7 @@ class Painting:
     """Lays itself out where it is built. marked: the inputs that are a `Marked`."""
 
     def __init__(self, given: Path | None):
-        self.photo, self.exact, self.found = gr.State(), gr.State(), gr.State()
+        self.photo, self.given, self.found = gr.State(), gr.State(), gr.State()
         self.corner, self.clicked = gr.State(), gr.State()  # of a rectangle, and where a colour was taken
         self.upload = gr.File(label="Photograph", value=None if given is None else str(given), height=110)
         self.editor = gr.ImageEditor(
@@ -82,7 +104,7 @@ class Painting:
             height=560,
         )
         self.layer = gr.Image(visible=False, type="numpy", image_mode="RGBA", format="png")
-        self.marked = [self.photo, self.layer, self.exact]
+        self.marked = [self.photo, self.layer, self.given]
         self.clear = gr.Button("Clear all marks", size="sm")
         with gr.Accordion("Draw a rectangle", open=False):
             self.lay_out_rectangle()
@@ -123,9 +145,9 @@ class Painting:
         self.find_scratches = gr.Button("Find scratches")
 
     def connect(self) -> None:
-        offer, hole_of = [self.found, self.shown, self.offered], [self.exact, self.editor, self.clickable]
+        offer, hole_of = [self.found, self.shown, self.offered], [self.given, self.editor, self.clickable]
         kept = [*hole_of, *offer]
-        unseen: dict[str, Any] = {"show_progress_on": self.exact}  # see `on`
+        unseen: dict[str, Any] = {"show_progress_on": self.given}  # see `on`
         self.opening = refusable(self.open), self.upload, [self.photo, self.dropper, self.clicked, *kept]
         self.upload.change(*self.opening, show_progress_on=self.upload)
         colour = [self.colour, self.tolerance, self.clicked, self.reach]
@@ -139,16 +161,18 @@ class Painting:
         self.on(self.draw.click, self.add_rectangle, [*self.marked, *self.sides], kept, **unseen)
         self.on(self.add.click, self.keep, [*self.marked, self.found], kept, **unseen)
         self.drop.click(self.offer, None, offer)
-        self.clear.click(self.show, self.photo, hole_of, **unseen)
+        self.on(self.clear.click, self.show, [self.photo, self.layer], hole_of, **unseen)
         self.on(self.mask_upload.upload, self.load, [*self.marked, self.mask_upload], kept, **unseen)
 
     def on(self, event: Any, handler: Callable[..., Any], inputs: Any, outputs: Any, **options: Any) -> None:
         """Have the handler follow an event, with what is painted by then.
 
         The page reads the editor by itself, and no handler shows its progress on it: else Gradio reads it again, and
-        uploads it, at every event to come, and a repair that is watched takes five times as long.
+        uploads it, at every event to come, and a repair that is watched takes five times as long. One handler runs at a
+        time, so that each knows what the one before has given to the canvas.
         """
-        event(None, self.editor, self.layer, js=READ).then(refusable(handler), inputs, outputs, **options)
+        read = event(None, self.editor, self.layer, js=READ)
+        read.then(refusable(handler), inputs, outputs, concurrency_id="canvas", **options)
 
     def open(self, upload: str | None) -> tuple[Any, ...]:
         given = None if upload is None else Path(upload)
@@ -156,8 +180,8 @@ class Painting:
             return None, None, None, *self.show(None), *self.offer()
         return given, hole.for_canvas(open_once(given)), None, *self.show(given), *self.offer()
 
-    def show(self, photo: Path | None, marked: Hole | None = None) -> tuple[Any, ...]:
-        """What the exact hole becomes, the editor, and the picture of which corners are clicked."""
+    def show(self, photo: Path | None, layer: Any = None, marked: Hole | None = None) -> tuple[Any, ...]:
+        """What the canvas is given in place of a layer, the editor, and the picture of which corners are clicked."""
         if photo is None:
             return None, None, None
         opened = open_once(photo)
@@ -171,7 +195,8 @@ class Painting:
             **pens(max(max(canvas.size) // 120, 1)),
         )
         tinted = opened if marked is None else shapes.tinted(opened, marked)
-        return marked, editor, gr.update(value=hole.for_canvas(tinted), label=CORNER)
+        given = Given(marked, digest(layer), time.monotonic())
+        return given, editor, gr.update(value=hole.for_canvas(tinted), label=CORNER)
 
     def offer(self, found: Hole | None = None, picture: Image.Image | None = None) -> tuple[Any, ...]:
         """What was found becomes that, and is shown until it is added or dropped."""
@@ -180,8 +205,8 @@ class Painting:
     def look(self, finder: Callable[..., Hole]) -> Callable[..., Any]:
         """A handler that offers what the finder finds."""
 
-        def find(photo: Any, layer: Any, exact: Any, *options: Any) -> Any:
-            marked = Marked(photo, layer, exact)
+        def find(photo: Any, layer: Any, given: Any, *options: Any) -> Any:
+            marked = Marked(photo, layer, given)
             opened = marked.open()
             found = finder(opened, *options)
             if not found.any():
@@ -198,19 +223,19 @@ class Painting:
         sides = min(first.x, corner.x), min(first.y, corner.y), max(first.x, corner.x), max(first.y, corner.y)
         return None, *sides, gr.update(label=CORNER)
 
-    def add_clicked(self, photo: Any, layer: Any, exact: Any, corner: Point | None, *sides: int) -> Any:
+    def add_clicked(self, photo: Any, layer: Any, given: Any, corner: Point | None, *sides: int) -> Any:
         """Add the rectangle once both of its corners are there."""
-        return gr.skip() if corner is not None else self.add_rectangle(photo, layer, exact, *sides)
+        return gr.skip() if corner is not None else self.add_rectangle(photo, layer, given, *sides)
 
-    def add_rectangle(self, photo: Any, layer: Any, exact: Any, *sides: int) -> tuple[Any, ...]:
-        return self.keep(photo, layer, exact, hole.rectangle(Marked(photo, layer, exact).open(), *sides))
+    def add_rectangle(self, photo: Any, layer: Any, given: Any, *sides: int) -> tuple[Any, ...]:
+        return self.keep(photo, layer, given, hole.rectangle(Marked(photo, layer, given).open(), *sides))
 
-    def keep(self, photo: Any, layer: Any, exact: Any, found: Hole) -> tuple[Any, ...]:
-        return *self.show(photo, Marked(photo, layer, exact).all() | found), *self.offer()
+    def keep(self, photo: Any, layer: Any, given: Any, found: Hole) -> tuple[Any, ...]:
+        return *self.show(photo, layer, Marked(photo, layer, given).all() | found), *self.offer()
 
-    def load(self, photo: Any, layer: Any, exact: Any, upload: str) -> tuple[Any, ...]:
-        opened = Marked(photo, layer, exact).open()
-        return self.keep(photo, layer, exact, hole.load(Path(upload), opened.size))
+    def load(self, photo: Any, layer: Any, given: Any, upload: str) -> tuple[Any, ...]:
+        opened = Marked(photo, layer, given).open()
+        return self.keep(photo, layer, given, hole.load(Path(upload), opened.size))
 
     def take_colour(self, at: gr.SelectData, photo: Path | None) -> tuple[str, Point]:
         opened = Marked(photo, None, None).open()

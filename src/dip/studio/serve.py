@@ -1,6 +1,8 @@
 """Serves the studio on this machine."""
 
+import os
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from gradio.themes import Base
 
@@ -19,6 +21,9 @@ def serve(home: Path, photo: Path | None, port: int | None, open_browser: bool) 
     """
     home.mkdir(parents=True, exist_ok=True)
     repairs = Repairs(home, Warm())
+    # Of this studio alone: one that ends deletes what was uploaded to it.
+    uploads = TemporaryDirectory(prefix="studio-", dir=os.environ.get("GRADIO_TEMP_DIR"))
+    os.environ["GRADIO_TEMP_DIR"] = uploads.name
     try:
         page = Page(repairs, photo).blocks.queue(default_concurrency_limit=4)
         page._queue.sleep_when_free = 0.05  # seconds; it is asked a thousand times a second else, which a repair pays
@@ -41,3 +46,4 @@ def serve(home: Path, photo: Path | None, port: int | None, open_browser: bool) 
         raise UserError(f"--port {port} cannot be used: {error}") from error
     finally:
         repairs.close()
+        uploads.cleanup()
