@@ -8,6 +8,7 @@ a repair that is at work then saves its result first.
 """
 
 import argparse
+import os
 import signal
 from pathlib import Path
 
@@ -34,6 +35,8 @@ def main() -> None:
         parser.error(f"{error.name} is missing: pip install -e '.[studio]'")
     except UserError as error:
         parser.error(str(error))
+    except KeyboardInterrupt:  # the second one; a process of its own saves the result of the repair that was at work
+        os._exit(128 + signal.SIGINT)
 
 
 if __name__ == "__main__":

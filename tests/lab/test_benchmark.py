@@ -74,8 +74,9 @@ def test_time_to_quality_follows_both_to_their_ends(benchmark, ours):
     assert "(c) at its end" in printed
 
 
-def test_a_size_that_the_published_network_cannot_draw_is_refused():
-    command = [sys.executable, SCRIPT, "--size", "100x64"]
-    result = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert result.returncode == 2
-    assert "--size 100x64: " in result.stderr
+def test_a_size_that_the_published_network_cannot_draw_is_refused(script, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["benchmark.py", "--size", "100x64"])
+    with pytest.raises(SystemExit) as ended:
+        script("lab/benchmark.py").main()
+    assert ended.value.code == 2
+    assert "--size 100x64: " in capsys.readouterr().err

@@ -183,7 +183,9 @@ def test_only_pictures_of_a_folder_are_run_and_a_mask_alone_is_refused(evaluatio
 
 
 @pytest.mark.parametrize(("argument", "said"), [("--suites=text,none", "none"), ("--seeds=a", "seeds")])
-def test_what_it_does_not_know_is_refused(evaluate, argument, said):
-    result = evaluate(argument)
-    assert result.returncode == 2
-    assert said in result.stderr.splitlines()[-1]
+def test_what_it_does_not_know_is_refused(evaluation, tmp_path, monkeypatch, capsys, argument, said):
+    monkeypatch.setattr(sys, "argv", ["evaluate.py", str(tmp_path), argument])
+    with pytest.raises(SystemExit) as ended:
+        evaluation.main()
+    assert ended.value.code == 2
+    assert said in capsys.readouterr().err.splitlines()[-1]

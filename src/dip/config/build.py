@@ -70,11 +70,11 @@ def build(
     operator = build_operator(cfg, photo.work.target)
     held_out = None if stopping is None else stopping.hold_out(photo.work.mask, single=not operator.exact)
     data = SingleSample(*photo.work, held_out)
-    prior = build_prior(cfg, data.sample._replace(operator=operator), guide)
-    is_covered = photo.has_hole and operator.per_pixel and cfg.callbacks.supervision is not None
     writer = build_writer(cfg, photo, folder)
     if not folder.resumes:  # else it is checked once it is known whether there is more to do
         writer.check_file()
+    prior = build_prior(cfg, data.sample._replace(operator=operator), guide)
+    is_covered = photo.has_hole and operator.per_pixel and cfg.callbacks.supervision is not None
     callbacks = build_callbacks(
         cfg,
         stopping,
