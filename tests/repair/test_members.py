@@ -126,6 +126,9 @@ def test_as_many_as_there_are_threads_and_as_fit_into_half_of_the_memory(config,
     with monkeypatch.context() as patched:
         patched.setattr(torch.cuda, "is_available", lambda: True)
         assert processes("threads=8", "trainer.accelerator=auto") == 1
+    with monkeypatch.context() as patched:
+        patched.setitem(sys.modules, "ipykernel", sys)
+        assert processes("threads=8") == 1
     before = signal.signal(signal.SIGUSR2, lambda *_: None)  # such as submitit's
     try:
         assert processes("threads=8") == 1

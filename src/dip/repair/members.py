@@ -49,10 +49,13 @@ Found = Iterator[tuple[str, Result]]  # the name of each child and its result, a
 def processes_for(job: Job) -> int:
     """How many members of a job train at once: as many as there are threads, in half of the machine's memory.
 
-    One on a GPU, and where a signal has a handler already, such as submitit's.
+    One on a GPU, in a notebook, whose progress bar no other process can draw, and where a signal has a handler already,
+    such as submitit's.
     """
     threads = threads_of(job)
-    if job.has_parts or threads == 1 or not is_cpu(job.cfg.trainer.accelerator) or os.name != "posix":
+    if job.has_parts or threads == 1 or not is_cpu(job.cfg.trainer.accelerator):
+        return 1
+    if os.name != "posix" or "ipykernel" in sys.modules:
         return 1
     if threading.current_thread() is not threading.main_thread():  # no other one may handle signals
         return 1
