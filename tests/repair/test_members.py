@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 
+import joblib
 import pytest
 import torch
 
@@ -113,6 +114,8 @@ def test_one_that_is_killed_is_one_line_and_the_others_save_theirs(config, two_t
 
 
 def test_as_many_as_there_are_threads_and_as_fit_into_half_of_the_memory(config, monkeypatch):
+    monkeypatch.setattr(joblib, "cpu_count", lambda: 1)
+
     def processes(*overrides):
         cfg = config("members=4", *overrides)
         return members.processes_for(plan(cfg, read_data(cfg)))
@@ -123,6 +126,9 @@ def test_as_many_as_there_are_threads_and_as_fit_into_half_of_the_memory(config,
     with monkeypatch.context() as patched:
         patched.setattr(os, "sysconf", {"SC_PHYS_PAGES": 3_000_000_000, "SC_PAGE_SIZE": 1}.get)
         assert processes("threads=8") == 2
+        patched.setattr(joblib, "cpu_count", lambda: 16)  # half of the cores go with half of the memory
+        assert processes("threads=8") == 1
+    assert processes("threads=8", "model=any", "model._target_=__main__.Net") == 1
     with monkeypatch.context() as patched:
         patched.setattr(torch.cuda, "is_available", lambda: True)
         assert processes("threads=8", "trainer.accelerator=auto") == 1
@@ -134,3 +140,14 @@ def test_as_many_as_there_are_threads_and_as_fit_into_half_of_the_memory(config,
         assert processes("threads=8") == 1
     finally:
         signal.signal(signal.SIGUSR2, before)
+
+
+def test_in_a_sweep_each_member_knows_what_is_swept(repository, tiny, tmp_path, photograph, mask):
+    short = [*tiny, "trainer.max_steps=2", "members=2", "threads=2", f"data.image={photograph}", f"data.mask={mask}"]
+    command = [sys.executable, repository / "train.py", "-m", "seed=5,6", *short]
+    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=300)
+    assert result.returncode == 0, result.stderr
+    assert result.stderr.count("2 runs, 2 at once") == 2
+    for seed in (5, 6):
+        (events,) = tmp_path.glob(f"outputs/*/*/seed={seed}/member_2/events.out.tfevents.*")
+        assert b"_hparams_/session_start_info" in events.read_bytes()

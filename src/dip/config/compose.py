@@ -59,16 +59,6 @@ def swept_overrides() -> dict[str, Any]:
     return {name: plain(override) for override in own if (name := override.get_key_element()) in keys or not keys}
 
 
-def hydra_config() -> DictConfig | None:
-    """What `restore_hydra` gives to another process, so that it knows of the sweep."""
-    return HydraConfig.instance().cfg  # pyright: ignore[reportReturnType]
-
-
-def restore_hydra(cfg: DictConfig | None) -> None:
-    if cfg is not None:
-        HydraConfig.instance().set_config(cfg)
-
-
 def plain(override: Override) -> Any:
     value = override.value()
     return value if isinstance(value, bool | int | float) else str(value)

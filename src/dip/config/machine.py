@@ -1,8 +1,12 @@
 """What the machine offers: its devices, its precision, its memory; and what Lightning says of it."""
 
 import logging
+import os
 import warnings
+from contextlib import suppress
+from pathlib import Path
 
+import joblib
 import torch
 from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from omegaconf import DictConfig
@@ -39,6 +43,15 @@ def is_cuda(accelerator: str) -> bool:
 def is_cpu(accelerator: str) -> bool:
     has_gpu = torch.cuda.is_available() or torch.backends.mps.is_available()
     return accelerator == "cpu" or (accelerator == "auto" and not has_gpu)
+
+
+def memory_for(threads: int | None) -> float:
+    """Bytes of the machine or of its container; a share of them, where `threads` are a share of its cores."""
+    bounds = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")]
+    for file in ("memory.max", "memory/memory.limit_in_bytes"):  # of control groups, version 2 and 1
+        with suppress(OSError, ValueError):  # there is none, or "max"
+            bounds.append(int(Path("/sys/fs/cgroup", file).read_text()))
+    return min(bounds) * (1.0 if threads is None else min(threads / joblib.cpu_count(), 1.0))
 
 
 def device_of(cfg: DictConfig) -> torch.device:

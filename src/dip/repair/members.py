@@ -3,6 +3,7 @@
 import logging
 import os
 import pickle
+import re
 import signal
 import subprocess
 import sys
@@ -17,12 +18,13 @@ from time import sleep
 from typing import Any
 
 import torch
+from omegaconf import OmegaConf
 
 from dip.config.build import build_operator
-from dip.config.compose import hydra_config, restore_hydra
-from dip.config.machine import is_cpu
+from dip.config.machine import is_cpu, memory_for
 from dip.errors import Interrupted, UserError
 from dip.prior.operators.operator import picture_shape
+from dip.repair.advice import explain_resource_errors
 from dip.repair.plan import Job
 from dip.results.folder import RunFolder
 from dip.results.result import Result
@@ -31,7 +33,8 @@ from dip.training.interruption import SIGNALS, warn
 log = logging.getLogger(__name__)  # heard in the runs that find colours too, which take minutes
 LOGGERS = ("", "dip", __name__)  # whose levels hold in the process that shows its progress
 DEFAULT = (signal.SIG_DFL, signal.SIG_IGN, signal.default_int_handler)  # handlers of a signal that nobody serves
-PROCESS, PIXEL = 700e6, 2300.0  # bytes of a process, and of each pixel that its network draws in float32
+PROCESS, DRAWN, READ = 700e6, 2300.0, 60.0  # bytes of a process, of a pixel that is drawn in float32, and of the photo
+ONLY_HERE = re.compile(r"\$\{(now|hydra):|_target_: ['\"]?__main__\.")  # what of a configuration no other process knows
 SERVE = """
 import gc, sys
 gc.disable()  # as in `dip.cli.command.quick_imports`
@@ -55,16 +58,17 @@ def processes_for(job: Job) -> int:
     threads = threads_of(job)
     if job.has_parts or threads == 1 or not is_cpu(job.cfg.trainer.accelerator):
         return 1
-    if os.name != "posix" or "ipykernel" in sys.modules:
+    if os.name != "posix" or "ipykernel" in sys.modules or getattr(sys, "frozen", False) or not sys.executable:
+        return 1
+    if ONLY_HERE.search(OmegaConf.to_yaml(job.cfg)):
         return 1
     if threading.current_thread() is not threading.main_thread():  # no other one may handle signals
         return 1
     if any(signal.getsignal(number) not in DEFAULT for number in SIGNALS):
         return 1
-    target = job.photo.work.target
+    target, (wide, high) = job.photo.work.target, job.photo.picture.size
     *_, height, width = picture_shape(build_operator(job.cfg, target), target)
-    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    fit = int(memory / 2 / (PROCESS + PIXEL * height * width))
+    fit = int(memory_for(job.cfg.threads) / 2 / (PROCESS + DRAWN * height * width + READ * wide * high))
     return max(min(len(job.children), threads, fit), 1)
 
 
@@ -135,15 +139,17 @@ class Call:
 
     def __call__(self) -> Result:
         log.info(self.title)
-        return self.run(self.job, self.folder)
+        with explain_resource_errors(self.job.cfg, self.folder):
+            return self.run(self.job, self.folder)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class Worker:
     """A process that trains members."""
 
     process: subprocess.Popen[bytes]
     connection: Connection
+    is_ending: bool = False
 
     def begin(self, call: Call) -> Call:
         with suppress(BrokenPipeError):  # of one that was killed, as `receive` finds
@@ -153,29 +159,31 @@ class Worker:
     def receive(self) -> "Result | BaseException | logging.LogRecord":
         try:
             return receive(self.connection)
-        except (EOFError, ConnectionResetError):
+        except (EOFError, OSError):
             code = self.process.wait()
             said = "was killed, perhaps for lack of memory" if code == -signal.SIGKILL else f"ended with code {code}"
             return UserError(f"a process that trained a member {said}; threads=1 trains one at a time")
 
 
 def end(workers: Iterable[Worker], by: signal.Signals = signal.SIGINT) -> None:
-    """Have them save the results of the step that they are at."""
+    """Have them save the results of the step that they are at; a second signal would end them without."""
     for worker in workers:
-        worker.process.send_signal(by)
+        if not worker.is_ending:
+            worker.is_ending = True
+            worker.process.send_signal(by)
 
 
 @contextmanager
 def started(count: int) -> Iterator[list[Worker]]:
     """Processes that live as long as this one at most, and get its Ctrl-C from `forwarded` alone."""
-    workers = []
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # in the processes, until they can handle it
+    workers: list[Worker] = []
     try:
-        for number in range(count):
-            workers.append(start(is_shown=number == 0))
-    finally:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-    try:
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # in the processes, until they can handle it
+        try:
+            for number in range(count):
+                workers.append(start(is_shown=number == 0))
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
         yield workers
     except BaseException:
         end(workers)
@@ -191,11 +199,17 @@ def start(is_shown: bool) -> Worker:
     """One of them shows its progress, the others only warn."""
     ours, theirs = Pipe()
     with theirs:
-        command = [sys.executable, "-c", SERVE.format(path=sys.path, module=__name__, descriptor=theirs.fileno())]
-        output = None if is_shown else subprocess.DEVNULL
-        process = subprocess.Popen(command, pass_fds=[theirs.fileno()], stdout=output, start_new_session=True)
+        path = [os.path.abspath(entry) if entry else entry for entry in sys.path if isinstance(entry, str)]
+        command = [sys.executable, "-c", SERVE.format(path=path, module=__name__, descriptor=theirs.fileno())]
+        process = subprocess.Popen(
+            command,
+            pass_fds=[theirs.fileno()],
+            stdin=subprocess.DEVNULL,
+            stdout=None if is_shown else subprocess.DEVNULL,
+            start_new_session=True,
+        )
     levels = {name: logging.getLogger(name).getEffectiveLevel() if is_shown else logging.WARNING for name in LOGGERS}
-    send(ours, (os.getpid(), levels, hydra_config()))
+    send(ours, (os.getpid(), levels))
     return Worker(process, ours)
 
 
@@ -237,9 +251,8 @@ def relay(record: logging.LogRecord) -> None:
 def serve(descriptor: int) -> None:
     """What a process does: the calls that come through the connection, whose outcomes and log go back through it."""
     parent = Connection(descriptor)
-    process, levels, hydra = receive(parent)
+    process, levels = receive(parent)
     threading.Thread(target=end_with, args=(process,), daemon=True).start()
-    restore_hydra(hydra)
     logging.getLogger().addHandler(Sender(parent))  # pyright: ignore[reportArgumentType]
     logging.getLogger("dip.training.interruption").setLevel(logging.ERROR)  # the parent says it
     for name, level in levels.items():
@@ -247,7 +260,7 @@ def serve(descriptor: int) -> None:
     asked_to_end = threading.Event()
     signal.signal(signal.SIGINT, lambda *_: asked_to_end.set())
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-    with suppress(EOFError):
+    with suppress(EOFError, OSError):  # the parent is done, or has ended
         while True:
             send(parent, outcome(receive(parent), asked_to_end))
 
@@ -272,10 +285,10 @@ def outcome(call: Call, asked_to_end: threading.Event) -> Result | BaseException
         if asked_to_end.is_set():
             raise KeyboardInterrupt
         return call()
-    except (UserError, KeyboardInterrupt, MemoryError) as error:
+    except (UserError, KeyboardInterrupt) as error:
         return error
     except Exception as error:
         log.exception("%s failed", call.title)  # the parent does not see where
-        return error
+        return RuntimeError(f"{type(error).__name__}: {error}")  # not every error can be sent
     finally:
         signal.signal(signal.SIGINT, between)
