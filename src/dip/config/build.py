@@ -52,17 +52,11 @@ class Guide(NamedTuple):
 
 
 def build(
-    cfg: DictConfig,
-    photo: Photo,
-    folder: RunFolder,
-    guide: Guide | None = None,
-    keep_raw: bool = False,
-    swept: dict[str, Any] | None = None,
+    cfg: DictConfig, photo: Photo, folder: RunFolder, guide: Guide | None = None, keep_raw: bool = False
 ) -> Experiment:
     """The objects of an experiment that writes to `folder`, ready to train. Raises UserError for bad input.
 
-    keep_raw: the output is kept as a tensor, for the mean of an ensemble. swept: what a sweep varies, in a process in
-    which Hydra does not know.
+    keep_raw: the output is kept as a tensor, for the mean of an ensemble.
     """
     check_values(cfg)
     check_machine(cfg)
@@ -89,11 +83,7 @@ def build(
         seconds_before=0.0 if guide is None else guide.seconds,
         coverage=coverage_of(prior, data.sample) if is_covered else None,
         configuration=to_yaml(cfg),
-        swept={}
-        if folder.resumes
-        else swept_overrides()
-        if swept is None
-        else swept,  # its checkpoint knows what the run started with
+        swept={} if folder.resumes else swept_overrides(),  # its checkpoint knows what the run started with
     )
     completed_steps = load_weights(prior, data.sample, folder) if folder.resumes else None
     if completed_steps:

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from contextvars import ContextVar
 from glob import has_magic
 from hashlib import sha256
 from pathlib import Path
@@ -24,6 +25,8 @@ HERE = Path(__file__)
 # Within the package as it is installed; beside the code as it is checked out.
 CONFIGS = next(path for path in (HERE.parents[1] / "configs", HERE.parents[3] / "configs") if path.is_dir())
 KINDS = ("thin", "large")
+# What `swept_overrides` is, in a process that trains a member of a run and in which Hydra does not know.
+SWEPT: ContextVar[dict[str, Any] | None] = ContextVar("SWEPT", default=None)
 
 
 def compose(overrides: Sequence[str] = ()) -> DictConfig:
@@ -47,6 +50,8 @@ def parse(overrides: Sequence[str]) -> list[Override]:
 
 def swept_overrides() -> dict[str, Any]:
     """The options that a sweep varies, with their values in this run; {} in a single run."""
+    if (told := SWEPT.get()) is not None:
+        return told
     if not HydraConfig.initialized() or HydraConfig.get().mode is not RunMode.MULTIRUN:
         return {}
     hydra = HydraConfig.get()

@@ -21,6 +21,7 @@ import torch
 from omegaconf import OmegaConf
 
 from dip.config.build import build_operator
+from dip.config.compose import SWEPT, swept_overrides
 from dip.config.machine import is_cpu, memory_for
 from dip.errors import Interrupted, UserError
 from dip.prior.operators.operator import picture_shape
@@ -164,13 +165,16 @@ class Worker:
             said = "was killed, perhaps for lack of memory" if code == -signal.SIGKILL else f"ended with code {code}"
             return UserError(f"a process that trained a member {said}; threads=1 trains one at a time")
 
+    def end(self, by: signal.Signals) -> None:
+        """Have it save the result of the step that it is at; a second signal would end it without."""
+        if not self.is_ending:
+            self.is_ending = True
+            self.process.send_signal(by)
+
 
 def end(workers: Iterable[Worker], by: signal.Signals = signal.SIGINT) -> None:
-    """Have them save the results of the step that they are at; a second signal would end them without."""
     for worker in workers:
-        if not worker.is_ending:
-            worker.is_ending = True
-            worker.process.send_signal(by)
+        worker.end(by)
 
 
 @contextmanager
@@ -209,7 +213,7 @@ def start(is_shown: bool) -> Worker:
             start_new_session=True,
         )
     levels = {name: logging.getLogger(name).getEffectiveLevel() if is_shown else logging.WARNING for name in LOGGERS}
-    send(ours, (os.getpid(), levels))
+    send(ours, (os.getpid(), levels, swept_overrides()))
     return Worker(process, ours)
 
 
@@ -251,7 +255,8 @@ def relay(record: logging.LogRecord) -> None:
 def serve(descriptor: int) -> None:
     """What a process does: the calls that come through the connection, whose outcomes and log go back through it."""
     parent = Connection(descriptor)
-    process, levels = receive(parent)
+    process, levels, swept = receive(parent)
+    SWEPT.set(swept)
     threading.Thread(target=end_with, args=(process,), daemon=True).start()
     logging.getLogger().addHandler(Sender(parent))  # pyright: ignore[reportArgumentType]
     logging.getLogger("dip.training.interruption").setLevel(logging.ERROR)  # the parent says it

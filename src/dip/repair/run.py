@@ -14,7 +14,7 @@ from torch import Tensor
 
 from dip.config.build import Experiment, Guide, build, build_writer, read_data
 from dip.config.check import check_values
-from dip.config.compose import swept_overrides, to_yaml
+from dip.config.compose import to_yaml
 from dip.config.parts import instantiate_group
 from dip.config.resume import before_repair, same_config
 from dip.errors import Interrupted, UserError
@@ -81,8 +81,7 @@ def run_children(job: Job, folder: RunFolder, build: Build) -> Result:
         try:
             if job.guide is not None:
                 guide = find_colours(job, job.guide, folder, build)
-            own = build if processes == 1 else partial(build, swept=swept_overrides())
-            call = partial(run, guide=guide and guide._replace(seconds=0.0), build=own)
+            call = partial(run, guide=guide and guide._replace(seconds=0.0), build=build)
             for name, found in run_each(job, folder, call, processes):
                 done[name] = found
         except KeyboardInterrupt as interrupt:
