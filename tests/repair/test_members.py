@@ -88,6 +88,7 @@ def test_ctrl_c_saves_the_results_of_all_and_is_said_once(started, tmp_path):
     assert json.loads((tmp_path / "run" / "metrics.json").read_text())["stopped_by"] == "interrupt"
 
 
+@pytest.mark.slow
 def test_they_end_with_the_process_that_has_started_them(started):
     process = started()
     process.kill()
