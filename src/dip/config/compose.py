@@ -25,7 +25,7 @@ HERE = Path(__file__)
 # Within the package as it is installed; beside the code as it is checked out.
 CONFIGS = next(path for path in (HERE.parents[1] / "configs", HERE.parents[3] / "configs") if path.is_dir())
 KINDS = ("thin", "large")
-# What `swept_overrides` is, in a process that trains a member of a run and in which Hydra does not know.
+# What `swept_overrides` gives in a process that trains a member: Hydra was not started there.
 SWEPT: ContextVar[dict[str, Any] | None] = ContextVar("SWEPT", default=None)
 
 

@@ -29,7 +29,7 @@ def choose_precision(wanted: str, accelerator: str) -> str:
         return wanted
     if is_cuda(accelerator):
         native = torch.cuda.is_bf16_supported(including_emulation=False)
-    elif accelerator in ("auto", "gpu", "mps") and torch.backends.mps.is_available():
+    elif is_mps(accelerator):
         native = False
     else:
         native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
@@ -40,9 +40,12 @@ def is_cuda(accelerator: str) -> bool:
     return accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
 
 
+def is_mps(accelerator: str) -> bool:
+    return accelerator in ("auto", "gpu", "mps") and torch.backends.mps.is_available()
+
+
 def is_cpu(accelerator: str) -> bool:
-    has_gpu = torch.cuda.is_available() or torch.backends.mps.is_available()
-    return accelerator == "cpu" or (accelerator == "auto" and not has_gpu)
+    return accelerator in ("auto", "cpu") and not is_cuda(accelerator) and not is_mps(accelerator)
 
 
 def memory_for(threads: int | None) -> float:

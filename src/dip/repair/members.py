@@ -29,7 +29,7 @@ from dip.repair.advice import explain_resource_errors
 from dip.repair.plan import Job
 from dip.results.folder import RunFolder
 from dip.results.result import Result
-from dip.training.interruption import SIGNALS, warn
+from dip.training.interruption import SIGNALS, announce_stop
 
 log = logging.getLogger(__name__)  # heard in the runs that find colours too, which take minutes
 LOGGERS = ("", "dip", __name__)  # whose levels hold in the process that shows its progress
@@ -225,7 +225,7 @@ def forwarded(workers: list[Worker]) -> Iterator[list[signal.Signals]]:
     def receive(number: int, frame: Any) -> None:
         received.append(signal.Signals(number))
         if len(received) == 1:
-            warn()
+            announce_stop()
             end(workers, received[0])
         signal.signal(signal.SIGINT, signal.SIG_DFL)
 

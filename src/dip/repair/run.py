@@ -32,7 +32,7 @@ from dip.training.rollback import DivergenceGuard
 
 log = logging.getLogger(__name__)
 Build = Callable[..., Experiment]
-BUILD: Build = build
+BUILD: Build = build  # what the processes of members build with too
 
 
 def repair(cfg: DictConfig, folder: RunFolder, build: Build = build) -> dict[str, Any]:

@@ -201,8 +201,8 @@ def at_work(previews: list[Path]) -> Path:
     newest = max(previews, key=written.__getitem__)
     if not newest.parent.name.startswith("member_"):
         return newest
-    siblings = newest.parent.parent.glob("member_*/preview.json")
-    return min(file for file in siblings if written.get(file, 0) > written[newest] - FRESH)
+    siblings = (file for file in previews if file.parent.parent == newest.parent.parent)
+    return min(file for file in siblings if written[file] > written[newest] - FRESH)
 
 
 def total(metrics: dict[str, Any], key: str) -> float:

@@ -14,7 +14,7 @@ log = logging.getLogger(__name__)
 SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1", "SIGUSR2") if hasattr(signal, name)]
 
 
-def warn() -> None:
+def announce_stop() -> None:
     log.warning("Stopping after this step and saving the results; press Ctrl-C again to exit at once.")
 
 
@@ -45,7 +45,7 @@ class Interruption(Callback):
             return
         if self.received is None:
             self.received = received
-            warn()
+            announce_stop()
         signal.signal(signal.SIGINT, signal.SIG_DFL)
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Sample, batch_idx: int) -> None:
