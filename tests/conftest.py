@@ -7,14 +7,17 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
+from subprocess import CompletedProcess
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 import torch
+from forked import run_forked
 from omegaconf import DictConfig
 from PIL import Image
 
@@ -47,6 +50,7 @@ TINY = [
 # As many processes as cores run tests, and the commands that tests start are as small.
 torch.set_num_threads(1)
 os.environ["OMP_NUM_THREADS"] = "1"
+os.environ["PYTHONWARNINGS"] = "default"  # and commands are to print no warning
 
 
 @pytest.fixture(scope="session")
@@ -149,19 +153,19 @@ def run() -> Callable[..., dict[str, Any]]:
 
 
 @pytest.fixture
-def command(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+def command(tmp_path: Path) -> Callable[..., CompletedProcess[str]]:
     """command("key=value", ...): runs train.py in an empty folder, as a user would, and returns what it said."""
 
-    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, REPOSITORY / "train.py", *arguments],
-            cwd=tmp_path,
-            env=os.environ | {"PYTHONWARNINGS": "default"},
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=300,
-        )
+    return partial(run_forked, REPOSITORY / "train.py", cwd=tmp_path)
+
+
+@pytest.fixture
+def separate_command(tmp_path: Path) -> Callable[..., CompletedProcess[str]]:
+    """The same in an interpreter of its own, which inherits limits and PYTHONPATH, and ends in its own way."""
+
+    def run(*arguments: str) -> CompletedProcess[str]:
+        words = [sys.executable, REPOSITORY / "train.py", *arguments]
+        return subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=300)
 
     return run
 

@@ -72,13 +72,13 @@ def test_help_names_every_choice_and_key(command):
     assert "decoder_kernel: 5" in said
 
 
-def test_an_odd_size_gives_a_result_of_that_size(command, tmp_path):
+def test_an_odd_size_gives_a_result_of_that_size(separate_command, tmp_path):
     picture = np.random.default_rng(0).integers(0, 256, (67, 101, 3), dtype=np.uint8)
     mask = np.full((67, 101), 255, dtype=np.uint8)
     mask[20:40, 30:60] = 0
     Image.fromarray(picture).save(tmp_path / "picture.png")
     Image.fromarray(mask).save(tmp_path / "mask.png")
-    result = command(
+    result = separate_command(
         "data.image=picture.png",
         "data.mask=mask.png",
         "model.depth=4",
@@ -236,10 +236,10 @@ def test_ctrl_c_writes_every_result_and_exits_130(repository, tiny, tmp_path, ph
     assert (tmp_path / "run" / "checkpoints" / "last.ckpt").exists()
 
 
-def test_a_full_disk_ends_a_run_in_one_line(command, tiny, tmp_path, photograph, mask, file_size_limit):
+def test_a_full_disk_ends_a_run_in_one_line(separate_command, tiny, tmp_path, photograph, mask, file_size_limit):
     data = [f"data.image={photograph}", f"data.mask={mask}", f"hydra.run.dir={tmp_path}/run"]
     with file_size_limit(30_000):  # the log of TensorBoard is the first to be larger
-        result = command(*tiny, *data, "trainer.max_steps=3000", "callbacks.checkpoint.every_minutes=60")
+        result = separate_command(*tiny, *data, "trainer.max_steps=3000", "callbacks.checkpoint.every_minutes=60")
     assert result.returncode == 2
     assert result.stderr.splitlines()[-1] == f"error: {tmp_path}/run: File too large"
     assert "Traceback" not in result.stderr

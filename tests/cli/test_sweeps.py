@@ -176,12 +176,14 @@ def test_a_sweep_that_was_killed_runs_what_is_missing(command, tmp_path, keys):
     assert {"multirun.yaml", "report.html"} <= {path.name for path in sweep.iterdir()}
 
 
-def test_with_joblib_jobs_share_the_cores_and_one_that_fails_stops_no_other(command, tmp_path, keys, monkeypatch):
+def test_with_joblib_jobs_share_the_cores_and_one_that_fails_stops_no_other(
+    separate_command, tmp_path, keys, monkeypatch
+):
     (tmp_path / "faulty.py").write_text("def loss(output, target, mask):\n    return 1 / 0\n")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     differ = ["loss._target_=faulty.loss,dip.prior.losses.masked_mse", "model.depth=30,1"]
     launcher = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2", f"hydra.sweep.dir={tmp_path}/sweep"]
-    result = command("-m", *keys, *differ, *launcher)
+    result = separate_command("-m", *keys, *differ, *launcher)
     assert result.returncode == 2
     impossible, finished, also_impossible, faulty = (
         tmp_path / "sweep" / f"loss._target_={loss},model.depth={depth}"

@@ -1,10 +1,10 @@
 import json
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import torch
+from forked import run_forked
 
 from dip.prior.nets.unet import UNet
 
@@ -21,8 +21,7 @@ def benchmark(tmp_path):
     """benchmark("--option", ...): what it printed, and the figures it wrote."""
 
     def run(*arguments):
-        command = [sys.executable, SCRIPT, "--json", tmp_path / "figures.json", *arguments]
-        result = subprocess.run(command, capture_output=True, text=True, check=False)
+        result = run_forked(SCRIPT, "--json", tmp_path / "figures.json", *arguments, cwd=tmp_path)
         assert result.returncode == 0, result.stderr
         return result.stdout, json.loads((tmp_path / "figures.json").read_text())
 

@@ -1,11 +1,11 @@
 import json
-import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from forked import run_forked
 from PIL import Image, ImageDraw
 from scipy.ndimage import gaussian_filter
 
@@ -105,8 +105,8 @@ def count(tmp_path, photograph, mask):
     """count("--option", ...): runs the script on the tiny picture."""
 
     def run(*arguments):
-        command = [sys.executable, SCRIPT, tmp_path / "runs", "--image", photograph, "--mask", mask, *arguments]
-        return subprocess.run(command, capture_output=True, text=True, check=False)
+        given = ["--image", photograph, "--mask", mask]
+        return run_forked(SCRIPT, tmp_path / "runs", *given, *arguments, cwd=tmp_path)
 
     return run
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from forked import run_forked
 
 from dip.config.compose import compose
 from dip.errors import UserError
@@ -20,18 +21,19 @@ SCRIPT = Path(__file__).parents[2] / "scripts" / "lab" / "evaluate.py"
 
 
 @pytest.fixture
-def evaluate(tmp_path, photograph, mask):
-    """evaluate("--option", ...): a run over a folder with the tiny picture and its mask."""
+def script_and_pictures(tmp_path, photograph, mask):
+    """The script, its folder of runs and one of pictures with the tiny one and its mask."""
     pictures = tmp_path / "pictures"
     pictures.mkdir()
     photograph.rename(pictures / "tiny.png")
     mask.rename(pictures / "tiny_mask.png")
+    return SCRIPT, tmp_path / "runs", "--pictures", pictures
 
-    def run(*arguments, start=subprocess.run):
-        command = [sys.executable, SCRIPT, tmp_path / "runs", "--pictures", pictures, *arguments]
-        return start(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
-    return run
+@pytest.fixture
+def evaluate(script_and_pictures, tmp_path):
+    """evaluate("--option", ...): a run over the pictures."""
+    return partial(run_forked, *script_and_pictures, cwd=tmp_path)
 
 
 def worker_of(process, folder):
@@ -46,11 +48,11 @@ def worker_of(process, folder):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGKILL])
-def test_no_run_outlives_the_script(evaluate, tiny, tmp_path, sent):
-    long = [*tiny, "trainer.max_steps=10000000"]
+def test_no_run_outlives_the_script(script_and_pictures, tiny, tmp_path, sent):
+    command = [sys.executable, *script_and_pictures, "--suites", "holes", *tiny, "trainer.max_steps=10000000"]
     # A process that was started in the background may ignore Ctrl-C.
     heard = partial(subprocess.Popen, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
-    with evaluate("--suites", "holes", *long, start=heard) as process:
+    with heard(command, stderr=subprocess.PIPE, text=True) as process:
         worker = os.pidfd_open(worker_of(process, tmp_path / "runs" / "holes" / "tiny"))
         process.send_signal(sent)
         ended, _, _ = select.select([worker], [], [], 60)

@@ -1,15 +1,15 @@
 import re
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from forked import run_forked
 from omegaconf import DictConfig
 
 from dip.config.compose import compose
 
 REPOSITORY = Path(__file__).parents[2]
-COMMAND = [sys.executable, REPOSITORY / "scripts" / "lab" / "write_reference.py"]
+SCRIPT = REPOSITORY / "scripts" / "lab" / "write_reference.py"
 PAGE = (REPOSITORY / "docs" / "reference" / "options.md").read_text()
 
 
@@ -60,7 +60,7 @@ def test_a_cell_may_have_a_bar(reference):
 
 
 def test_check_says_in_one_line_that_the_page_is_out_of_date(reference, tmp_path, monkeypatch):
-    assert subprocess.run([*COMMAND, "--check"], check=False).returncode == 0
+    assert run_forked(SCRIPT, "--check", cwd=tmp_path).returncode == 0
     monkeypatch.setattr(reference, "PAGE", tmp_path / "options.md")
     monkeypatch.setattr(sys, "argv", ["write_reference.py", "--check"])
     (tmp_path / "options.md").write_text("old")

@@ -143,10 +143,9 @@ def test_as_many_as_there_are_threads_and_as_fit_into_half_of_the_memory(config,
         signal.signal(signal.SIGUSR2, before)
 
 
-def test_in_a_sweep_each_member_knows_what_is_swept(repository, tiny, tmp_path, photograph, mask):
+def test_in_a_sweep_each_member_knows_what_is_swept(command, tiny, tmp_path, photograph, mask):
     short = [*tiny, "trainer.max_steps=2", "members=2", "threads=2", f"data.image={photograph}", f"data.mask={mask}"]
-    command = [sys.executable, repository / "train.py", "-m", "seed=5,6", *short]
-    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=300)
+    result = command("-m", "seed=5,6", *short)
     assert result.returncode == 0, result.stderr
     assert result.stderr.count("2 runs, 2 at once") == 2
     for seed in (5, 6):

@@ -13,6 +13,7 @@ from io import BytesIO
 from pathlib import Path
 
 import pytest
+from forked import run_forked
 from PIL import Image
 from playwright.sync_api import Page, expect
 
@@ -41,8 +42,8 @@ def run_sweep(folder: Path) -> None:
     tiny = ["model.widths=[4,6]", "trainer.max_steps=20", "trainer.accelerator=cpu", "trainer.precision=32-true"]
     tiny.append("refine.rounds=2")
     swept = ["model.depth=1,2,9", "model.decoder_kernel=3,5"]
-    command = [sys.executable, REPOSITORY / "train.py", "-m", *data, *tiny, *swept, "hydra.sweep.dir=sweep"]
-    result = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    command = ["-m", *data, *tiny, *swept, "hydra.sweep.dir=sweep"]
+    result = run_forked(REPOSITORY / "train.py", *command, cwd=folder)
     assert result.returncode == 2, result.stderr
     assert result.stderr.splitlines()[-1].startswith("report of 4 runs with results and 2 without: ")
 
@@ -51,7 +52,8 @@ def run_sweep(folder: Path) -> None:
 def single(sweep) -> Path:
     """The folder of a single run with a report of its own."""
     run = sweep / "model.decoder_kernel=3,model.depth=1"
-    subprocess.run([sys.executable, REPOSITORY / "scripts" / "report.py", run], check=True, capture_output=True)
+    result = run_forked(REPOSITORY / "scripts" / "report.py", run, cwd=run)
+    assert result.returncode == 0, result.stderr
     return run
 
 

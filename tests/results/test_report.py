@@ -3,13 +3,12 @@
 import csv
 import json
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import yaml
+from forked import run_forked
 from PIL import Image
 from torch.utils.tensorboard.writer import SummaryWriter
 
@@ -209,8 +208,7 @@ def test_a_file_that_cannot_be_read_spoils_only_its_own_row(leave, tmp_path, nam
     ("folder", "said"), [("nowhere", "nowhere is not a folder; give"), (".", "holds no run: there is no config.yaml")]
 )
 def test_the_script_refuses_in_one_line(tmp_path, folder, said):
-    command = [sys.executable, REPOSITORY / "scripts" / "report.py", tmp_path / folder]
-    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    result = run_forked(REPOSITORY / "scripts" / "report.py", folder, cwd=tmp_path)
     assert result.returncode == 2
     assert said in result.stderr.splitlines()[-1]
 
