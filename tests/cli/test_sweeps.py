@@ -238,6 +238,7 @@ def test_a_search_repeats_nothing_when_it_goes_on(command, tmp_path, keys):
     assert best.best_value == max(found.values())
 
 
+@pytest.mark.slow
 def test_two_launches_at_once_share_no_folder(tmp_path, keys):
     processes = [start(tmp_path, "-m", *keys, "trainer.max_steps=1", "name=both") for _ in range(2)]
     for process in processes:

@@ -318,7 +318,7 @@ def test_golden_loss_curve(losses):
 
 
 @pytest.mark.parametrize("recipe", sorted(path.stem for path in (CONFIGS / "experiment").glob("*.yaml")))
-@pytest.mark.parametrize(("size", "mode"), [((96, 72), "RGB"), ((97, 71), "L")])
+@pytest.mark.parametrize(("size", "mode"), [((96, 72), "RGB"), pytest.param((97, 71), "L", marks=pytest.mark.slow)])
 def test_every_recipe_runs_as_it_is(photograph, mask, run, tmp_path, recipe, size, mode):
     for path in (photograph, mask):
         Image.open(path).convert(mode if path == photograph else "L").resize(size).save(path)

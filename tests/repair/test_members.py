@@ -143,6 +143,7 @@ def test_as_many_as_there_are_threads_and_as_fit_into_half_of_the_memory(config,
         signal.signal(signal.SIGUSR2, before)
 
 
+@pytest.mark.slow
 def test_in_a_sweep_each_member_knows_what_is_swept(command, tiny, tmp_path, photograph, mask):
     short = [*tiny, "trainer.max_steps=2", "members=2", "threads=2", f"data.image={photograph}", f"data.mask={mask}"]
     result = command("-m", "seed=5,6", *short)

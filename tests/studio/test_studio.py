@@ -213,6 +213,7 @@ def test_damage_is_found_and_counts_once_it_is_added(opened):
     assert marked(page).any()  # although the canvas has hardly taken what was added
 
 
+@pytest.mark.slow
 def test_two_clicks_are_the_corners_of_a_rectangle_of_which_some_is_erased(opened):
     page = opened()
     page.get_by_text("Draw a rectangle").click()

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from functools import cache
 from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Gt, Lt
@@ -62,7 +63,7 @@ def check_types(arguments: Sequence[str]) -> None:
     chosen = [override for override in given if (CONFIGS / override.key_or_group).is_dir()]
     first = {group.key_or_group: next(values(group), None) for group in chosen}  # None where a part is left out
     choices = [f"{group}={choice}" for group, choice in first.items() if choice is not None]
-    defaults = with_hole_kind(compose(choices), "thin")
+    defaults = defaults_of(tuple(choices))
     for override in given:
         if not any(group.is_sweep_override() for group in chosen):
             check_key(defaults, override)
@@ -70,6 +71,12 @@ def check_types(arguments: Sequence[str]) -> None:
             default = OmegaConf.select(defaults, override.key_or_group)
             for value in values(override) if override not in chosen else ():
                 check_options({override.key_or_group: type_of(default)}, {override.key_or_group: value})
+
+
+@cache
+def defaults_of(choices: tuple[str, ...]) -> DictConfig:
+    """The configuration with these choices, composed once however many pictures a program repairs with them."""
+    return with_hole_kind(compose(choices), "thin")
 
 
 def check_key(defaults: DictConfig, override: Override) -> None:

@@ -1,5 +1,6 @@
 """Reduce a picture for the work, and enlarge the result to full size."""
 
+from functools import lru_cache
 from typing import Annotated, Literal
 
 import numpy as np
@@ -48,6 +49,7 @@ def enlarge(picture: Tensor, size: tuple[int, int]) -> Tensor:
     return torch.from_numpy(np.stack(larger))[None]
 
 
+@lru_cache(maxsize=2)  # rows and columns, which several objects of a run share
 def reducing(length: int, shorter: int, kernel: str) -> Tensor:
     """The matrix (shorter, length) by which an antialiased filter of Pillow, such as "lanczos", reduces a line."""
     parts = []
