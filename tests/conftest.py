@@ -53,6 +53,12 @@ os.environ["OMP_NUM_THREADS"] = "1"
 os.environ["PYTHONWARNINGS"] = "default"  # and commands are to print no warning
 
 
+@pytest.fixture(autouse=True)
+def same_weights_and_pictures_each_time() -> None:
+    """What a test draws at random is the same in any order."""
+    torch.manual_seed(0)
+
+
 @pytest.fixture(scope="session")
 def repository() -> Path:
     """The folder of README.md and train.py."""

@@ -28,7 +28,8 @@ def test_depth_takes_the_first_widths_and_repeats_the_last():
 @pytest.mark.parametrize(("height", "width"), [(10, 12), (9, 12), (10, 11), (9, 11), (1, 2)])
 def test_growing_is_up_sampling_and_a_convolution(height, width):
     # As published: up-sample, add a zero row and column below and to the right where the size is even, convolve.
-    grow, x = UNet(1, 1, 2, (3, 4)).grow[0], torch.rand(2, 4, (height + 1) // 2, (width + 1) // 2, requires_grad=True)
+    grow = UNet(1, 1, 2, (3, 4)).double().grow[0]  # whose small gradients are sums of large terms
+    x = torch.rand(2, 4, (height + 1) // 2, (width + 1) // 2, dtype=torch.float64, requires_grad=True)
     torch.nn.init.normal_(grow.convolution.bias)
     doubled = x.repeat_interleave(2, dim=2).repeat_interleave(2, dim=3)
     padded = torch.nn.functional.pad(doubled, (0, 1 - width % 2, 0, 1 - height % 2))
