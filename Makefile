@@ -32,9 +32,10 @@ clean: ## remove .venv and caches; outputs/ stays
 	rm -rf .venv .pytest_cache .ruff_cache build src/*.egg-info
 
 # One file stands for the whole environment, so that every verb works first and nothing is installed twice.
-# Bytecode is compiled on all cores, where pip uses one. It fails for templates of packages, which are no Python.
+# Bytecode is compiled on all cores, where pip uses one, without the packages' own tests. It fails for templates of
+# packages, which are no Python.
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --no-compile --constraint constraints.txt --editable ".[dev]"
-	$(BIN)/python -m compileall -qq -j 0 .venv/lib || true
+	$(BIN)/python -m compileall -qq -j 0 -x '/tests?/' .venv/lib || true
 	touch $@

@@ -1,6 +1,9 @@
 import sys
 
+import pytest
 
+
+@pytest.mark.slow
 def test_the_page_has_each_variant_of_the_step(script, tmp_path, monkeypatch, capsys):
     check = script("lab/gpu_check.py")
     options = ["--only", "steps", "--sizes", "64x64", "--variants", "b eager", "--steps", "1"]

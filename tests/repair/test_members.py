@@ -73,6 +73,7 @@ def started(repository, tiny, tmp_path, photograph, mask):
     return start
 
 
+@pytest.mark.slow
 def test_ctrl_c_saves_the_results_of_all_and_is_said_once(started, tmp_path):
     process = started()
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does
