@@ -10,7 +10,6 @@ from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
-from subprocess import CompletedProcess
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -159,17 +158,17 @@ def run() -> Callable[..., dict[str, Any]]:
 
 
 @pytest.fixture
-def command(tmp_path: Path) -> Callable[..., CompletedProcess[str]]:
+def command(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
     """command("key=value", ...): runs train.py in an empty folder, as a user would, and returns what it said."""
 
     return partial(run_forked, REPOSITORY / "train.py", cwd=tmp_path)
 
 
 @pytest.fixture
-def separate_command(tmp_path: Path) -> Callable[..., CompletedProcess[str]]:
+def separate_command(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
     """The same in an interpreter of its own, which inherits limits and PYTHONPATH, and ends in its own way."""
 
-    def run(*arguments: str) -> CompletedProcess[str]:
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
         words = [sys.executable, REPOSITORY / "train.py", *arguments]
         return subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=300)
 

@@ -9,11 +9,11 @@ from subprocess import CompletedProcess
 from tempfile import TemporaryDirectory
 
 FORKSERVER = multiprocessing.get_context("forkserver")
+FORKSERVER.set_forkserver_preload(["dip.cli.jobs"])
 
 
 def run_forked(program: Path, *arguments: str | Path, cwd: Path) -> "CompletedProcess[str]":
     """What `python PROGRAM ARGUMENTS` said in a folder, and its exit code."""
-    FORKSERVER.set_forkserver_preload(["dip.cli.jobs"])
     words = [str(program), *map(str, arguments)]
     with TemporaryDirectory() as said:
         files = (Path(said, "stdout"), Path(said, "stderr"))
