@@ -83,15 +83,18 @@ OPTIONS = {
         "decay": "0.5",
         "trusted_sd": "0.001",
     },
-    "texture=quilting": {
+    "texture=patches": {
         "contrast": "0.5",
+        "blur_sd": "2",
+        "patch": "5",
+        "guide_sd": "1",
+        "guide_weight": "0",
+        "repeat_weight": "0",
         "variety_below": "0",
         "kurtosis_below": "0",
         "block": "3",
         "overlap": "2",
-        "blur_sd": "2",
-        "guide_sd": "1",
-        "guide_weight": "0",
+        "block_guide_sd": "1",
     },
     "optimizer=adam": ADAM,
     "optimizer=adamw": ADAM,
@@ -121,8 +124,8 @@ BESIDE = {
     "optimizer=lbfgs": ["optimizer.max_iter=4"],
     "penalty=colour_range": ["hole_kind=large", "penalty.blur_sd=1"],
     "fill=coarse": ["hole_kind=large", "data.grow_hole=5", "fill.members=2"],
-    "texture=quilting": [
-        *("hole_kind=large", "texture.block=4", "texture.overlap=1", "texture.blur_sd=1"),
+    "texture=patches": [
+        *("hole_kind=large", "texture.patch=3", "texture.block=4", "texture.overlap=1", "texture.blur_sd=1"),
         *("texture.variety_below=100", "texture.kurtosis_below=100"),
     ],
     "input=picture scale": ["input.noise_channels=1"],
@@ -204,7 +207,6 @@ ELSEWHERE = {
     "model.activation_checkpointing",  # memory: below and prior/test_unet
     "input.reduction",  # only a deep decoder takes another size: prior/test_nets
     "name",  # the folder: cli/test_command
-    "texture.patch",  # which holes get texture: results/test_texture
     "optimizer.fused",  # speed
     "resume",  # repair/test_resume
     "trainer.accelerator",  # the machine

@@ -57,12 +57,13 @@ def test_a_run_of_another_version_is_refused(config, started):
     OmegaConf.save(saved, folder.config)
     with pytest.raises(UserError, match=r"config.yaml is of another version, without large_from; start a new run"):
         resumed_config(folder, config(), ["resume=x"])
-    folder = started()
-    saved = OmegaConf.load(folder.config)
-    saved.callbacks.results._target_ = "dip.callbacks.Results"
-    OmegaConf.save(saved, folder.config)
-    with pytest.raises(UserError, match=r"of another version, with dip\.callbacks\.Results; start a new run"):
-        resumed_config(folder, config(), ["resume=x"])
+    for part, name in (("callbacks.results", "dip.callbacks.Results"), ("texture", "dip.texture.Quilting")):
+        folder = started()
+        saved = OmegaConf.load(folder.config)
+        OmegaConf.update(saved, f"{part}._target_", name)
+        OmegaConf.save(saved, folder.config)
+        with pytest.raises(UserError, match=f"of another version, with {name}; start a new run"):
+            resumed_config(folder, config(), ["resume=x"])
 
 
 def test_a_file_that_is_no_yaml_is_named(config, started):

@@ -12,7 +12,8 @@ from dip.image.holes import surroundings
 from dip.prior.losses import blurred
 from dip.repair.run import repair
 from dip.results.folder import RunFolder
-from dip.results.patches.texture import Quilting, blend, correlate, cover_with_blocks, is_even
+from dip.results.patches.quilting import blend, correlate, cover_with_blocks
+from dip.results.patches.texture import Texture, is_even
 
 torch.manual_seed(0)
 NOISE = functional.avg_pool2d(torch.rand(1, 3, 65, 81), 2, stride=1)
@@ -24,7 +25,8 @@ EVEN = {"variety_below": 0.12, "kurtosis_below": 4.9}
 
 def texture(target=NOISE, mask=MASK, **changed):
     keys = {"contrast": 1.0, **EVEN, "patch": 5, "block": 10, "overlap": 3, "blur_sd": 4.0, "guide_sd": 4.0}
-    return Quilting(target * mask, mask, **(keys | {"guide_weight": 3.0} | changed))
+    keys |= {"guide_weight": 3.0, "repeat_weight": 3.0, "block_guide_sd": 4.0}
+    return Texture(target * mask, mask, **(keys | changed))
 
 
 def inside(picture):
@@ -127,38 +129,55 @@ def test_gravel_and_grass_are_an_even_texture_and_a_photographer_and_a_step_are_
     assert not in_the_middle(half, 60)
 
 
-def test_only_large_holes_in_an_even_texture_get_it():
+def test_only_large_holes_get_details_and_those_in_an_even_texture_blocks():
     mask = MASK.clone()
     mask[..., 2:6, 2:6] = 0  # not deep
-    quilting = texture(mask=mask)
-    assert len(quilting.holes) == 1
+    adds = texture(mask=mask)
+    assert len(adds.holes) == len(adds.even) == 1
     board = FILL + 0.2 * ((torch.arange(64)[:, None] + torch.arange(80)) % 2 - 0.5)
-    result = quilting(board)
+    result = adds(board)
     assert torch.equal(result[..., 2:6, 2:6], board[..., 2:6, 2:6])
     assert not torch.equal(inside(result), inside(board))
-    for changed in ({"contrast": 0.0}, {"kurtosis_below": 1.0}, {"variety_below": 0.0}, {"block": 70, "overlap": 8}):
-        assert not texture(**changed).holes
-    assert not texture(NOISE[..., :4, :], MASK[..., 20:24, :], block=3, overlap=1).holes  # nor for a patch
-    assert not texture(block=29).holes  # there is no room for such a block beside the hole
+    for changed in ({"kurtosis_below": 1.0}, {"variety_below": 0.0}, {"block": 70, "overlap": 8}, {"block": 29}):
+        adds = texture(**changed)
+        assert adds.holes
+        assert not adds.even
+        assert not torch.equal(inside(adds(FILL)), inside(FILL))
+    for nothing in (texture(contrast=0.0), texture(NOISE[..., :4, :], MASK[..., 20:24, :], block=3, overlap=1)):
+        assert not nothing.holes  # the picture of four rows has no patch
+        assert nothing(FILL) is FILL
 
 
 def test_an_even_texture_is_told_by_patches_of_the_size_that_is_asked_for():
     spiky = NOISE**4  # in smaller patches further from a normal distribution
-    assert texture(spiky, patch=7, kurtosis_below=3.7).holes
-    assert not texture(spiky, patch=2, kurtosis_below=3.7).holes
+    assert texture(spiky, patch=7, kurtosis_below=3.7).even
+    assert not texture(spiky, patch=3, kurtosis_below=3.7).even
+
+
+def test_an_edge_that_the_output_shows_blurred_gets_sharp():
+    target = torch.where(torch.arange(80) < 40, 0.2, 0.8).expand(1, 3, 64, 80)
+    output = blurred(target, 3.0)
+    result = texture(target, variety_below=0.0, blur_sd=6.0, guide_sd=2.0)(output)
+    before, after = (inside(picture - target).square().mean() for picture in (output, result))
+    assert after < 0.5 * before
 
 
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
         ({"contrast": -1.0}, "contrast=-1.0, but it must be a number, at least 0; 0 is no texture"),
-        ({"patch": 1}, "patch=1, but it must be a whole number, at least 2"),
-        ({"block": 1}, r"block=1, but .* at least 2; texture\.contrast=0 is no texture"),
+        ({"patch": 1}, "patch=1, but it must be a whole number, at least 3"),
+        ({"patch": 4}, r"texture\.patch=4, but it must be odd, such as 5"),
+        ({"block": 1}, "block=1, but it must be a whole number, at least 2"),
         ({"overlap": 6}, r"texture\.overlap=6, but it must be at most half of texture\.block=10"),
         ({"overlap": 0}, "overlap=0, but it must be a whole number, at least 1"),
         ({"blur_sd": 0.0}, "blur_sd=0.0, but it must be a number, above 0; it is a standard deviation in pixels"),
         ({"guide_sd": 0.0}, "guide_sd=0.0"),
         ({"guide_weight": -1.0}, "guide_weight=-1.0, but .* at least 0; 0 is no guide"),
+        (
+            {"repeat_weight": -1.0},
+            "repeat_weight=-1.0, but .* at least 0; 0 lets a place be copied as often as it suits",
+        ),
     ],
 )
 def test_texture_refuses_what_makes_no_sense(wrong, message):
@@ -195,7 +214,7 @@ def pictures(folder):
 def test_the_result_has_the_texture_and_beside_it_is_the_fill(textured, tmp_path, caplog, members):
     caplog.set_level("INFO")
     metrics = run(textured(f"members={members}"), tmp_path / "run")
-    said = "1 hole lies in an even texture and gets its details; before_texture.png is without them."
+    said = "1 hole gets details like those around; before_texture.png is without them."
     assert caplog.text.count(said) == 1
     assert json.loads((tmp_path / "run" / "metrics.json").read_text()) == metrics
     found = pictures(tmp_path / "run")
@@ -222,12 +241,12 @@ def test_all_holes_in_a_texture_get_it(textured, tmp_path, caplog):
     mask[30:36, 60:66] = 0
     Image.fromarray((255 * mask.numpy()).astype(np.uint8)).save(tmp_path / "mask.png")
     run(textured(f"data.mask={tmp_path}/mask.png", "texture.blur_sd=2", "texture.kurtosis_below=9"), tmp_path / "run")
-    assert "3 holes lie in an even texture" in caplog.text
+    assert "3 holes get details like those around" in caplog.text
     found = pictures(tmp_path / "run")
     assert ((found["output"] != found["before_texture"]).any(axis=2) <= (mask == 0).numpy()).all()
 
 
-def test_a_hole_without_a_texture_around_it_keeps_its_fill(textured, tmp_path):
-    metrics = run(textured("texture.variety_below=0"), tmp_path / "run")
+def test_without_contrast_the_hole_keeps_its_fill(textured, tmp_path):
+    metrics = run(textured("texture.contrast=0"), tmp_path / "run")
     assert "before_texture" not in metrics
     assert not (tmp_path / "run" / "before_texture.png").exists()

@@ -28,7 +28,7 @@ from dip.results.folder import BASELINES, RESULTS, RunFolder
 from dip.results.interval import calibrate, coverage
 from dip.results.patches.denoising import Denoising
 from dip.results.patches.refinement import Refinement
-from dip.results.patches.texture import Quilting
+from dip.results.patches.texture import Texture
 from dip.results.pictures import side_by_side
 from dip.training.holdout import Evidence
 from dip.training.stopping import best_state, rules, stopped_by
@@ -111,7 +111,7 @@ class ResultWriter:
     folder: RunFolder
     output_file: OutputFile
     refine: Refinement | Denoising | None  # draws a thin hole in the output anew, or all of a noisy picture
-    texture: Quilting | None  # gives a large hole in the output its details
+    texture: Texture | None  # gives large holes in the output their details
     operator: Operator
     device: torch.device  # where `refine` works; Apple's GPUs do not compute the eigenvectors that it needs
 
@@ -173,8 +173,8 @@ class ResultWriter:
             std, found["interval"] = calibrate(evidence, self.photo.work.target)
         if self.texture is not None and self.texture.holes:
             count = len(self.texture.holes)
-            said = "1 hole lies" if count == 1 else f"{count} holes lie"
-            log.info("%s in an even texture and gets its details; before_texture.png is without them.", said)
+            said = "1 hole gets" if count == 1 else f"{count} holes get"
+            log.info("%s details like those around; before_texture.png is without them.", said)
             before["before_texture"], output = output, self.texture(output)
         return output, std, before, found
 
