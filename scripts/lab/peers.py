@@ -4,10 +4,9 @@
     python scripts/lab/evaluate.py outputs/evaluate/quick --suites holes --final
     python scripts/lab/peers.py outputs/evaluate/quick
 
-The folder is one of evaluate.py's. Large holes are filled by PatchMatch (PyPatchMatch) and by shift maps (OpenCV), thin
-ones by FSR, frequency selective reconstruction (OpenCV). None of them trains. In peers/: the pictures, table.md, and
-sheets/, each of which has a masked picture and what the methods made of it, ours among them, in a random order that
-order.json tells.
+The folder is one of evaluate.py's. The others are FSR, frequency selective reconstruction (OpenCV), PatchMatch
+(PyPatchMatch) and shift maps (OpenCV). None of them trains. In peers/: the pictures, table.md, and sheets/, each of
+which has a masked picture and what the methods made of it, ours among them, in a random order that order.json tells.
 """
 
 import argparse
@@ -68,10 +67,7 @@ def reconstructed(pixels: Pixels, hole: NDArray[np.bool_], method: int) -> Pixel
     return found
 
 
-PEERS: dict[str, dict[str, Peer]] = {  # by the kind of the hole
-    "thin": {"FSR": fsr},
-    "large": {"PatchMatch": patchmatch, "shift map": shift_map},
-}
+PEERS: dict[str, Peer] = {"FSR": fsr, "PatchMatch": patchmatch, "shift map": shift_map}
 
 
 class Filled(NamedTuple):
@@ -92,12 +88,11 @@ class Filled(NamedTuple):
 
 class Case(NamedTuple):
     name: str  # such as holes/chelsea_disks/seed_0
-    kind: str  # thin or large
     masked: Image.Image
     by: dict[str, Filled]  # method -> what it has made
 
 
-def cases(folder: Path, peers: dict[str, dict[str, Peer]]) -> Iterator[Case]:
+def cases(folder: Path, peers: dict[str, Peer]) -> Iterator[Case]:
     """Every case of the folder that has a hole, with what we and the peers have made of it."""
     for path in sorted(folder.rglob("evaluation.json")):
         found = json.loads(path.read_text())
@@ -108,10 +103,10 @@ def cases(folder: Path, peers: dict[str, dict[str, Peer]]) -> Iterator[Case]:
         metrics, run = found["metrics"], path.parent / "run"
         by = {"ours": measured(run / "composite.png", metrics, metrics["seconds"])}
         by["biharmonic"] = measured(run / "biharmonic.png", metrics["baseline"], None)
-        for name, peer in peers[found["hole_kind"]].items():
+        for name, peer in peers.items():
             by[name] = filled(peer, target, mask, truth)
         name = str(path.parent.relative_to(folder))
-        yield Case(name, found["hole_kind"], tensors.to_pil(target).convert("RGB"), by)
+        yield Case(name, tensors.to_pil(target).convert("RGB"), by)
 
 
 def measured(path: Path, metrics: dict[str, Any], seconds: float | None) -> Filled:
@@ -141,17 +136,14 @@ def sheet(case: Case, order: list[str]) -> Image.Image:
 
 
 def markdown(cases: list[Case], command: str) -> str:
-    """A table for each kind of hole."""
-    lines = [f"`{command}`", "", "PSNR in the hole in dB, texture distance, seconds."]
-    for kind in dict.fromkeys(case.kind for case in cases):
-        within = [case for case in cases if case.kind == kind]
-        names = list(within[0].by)
-        lines += ["", "| | " + " | ".join(f"{name} | texture | seconds" for name in names) + " |"]
-        lines.append("|" + (1 + 3 * len(names)) * "---|")
-        lines += [f"| {case.name} | " + " | ".join(case.by[name].cells for name in names) + " |" for case in within]
-        for name in names[1:]:
-            better = sum(case.by["ours"].psnr > case.by[name].psnr for case in within)
-            lines += ["", f"Ours is better than {name} in {better} of {len(within)}."]
+    names = list(cases[0].by)
+    lines = [f"`{command}`", "", "PSNR in the hole in dB, texture distance, seconds.", ""]
+    lines += ["| | " + " | ".join(f"{name} | texture | seconds" for name in names) + " |"]
+    lines += ["|" + (1 + 3 * len(names)) * "---|"]
+    lines += [f"| {case.name} | " + " | ".join(case.by[name].cells for name in names) + " |" for case in cases]
+    for name in names[1:]:
+        better = sum(case.by["ours"].psnr > case.by[name].psnr for case in cases)
+        lines += ["", f"Ours is better than {name} in {better} of {len(cases)}."]
     return "\n".join([*lines, ""])
 
 

@@ -21,7 +21,6 @@ def evaluated(tmp_path, photograph, mask):
     found = {
         "overrides": [f"data.image={photograph}", f"data.mask={mask}", f"data.truth={photograph}"],
         "metrics": measures | {"seconds": 9.0, "baseline": measures | {"psnr_hole": 30.0}},
-        "hole_kind": "large",
     }
     (run.parent / "evaluation.json").write_text(json.dumps(found))
     return tmp_path / "runs"
@@ -37,7 +36,7 @@ def noisy(pixels, hole):
 
 
 def test_peers_fill_the_same_holes_and_stand_beside_ours(peers, evaluated):
-    (case,) = peers.cases(evaluated, {"large": {"black": black, "noisy": noisy}})
+    (case,) = peers.cases(evaluated, {"black": black, "noisy": noisy})
     assert list(case.by) == ["ours", "biharmonic", "black", "noisy"]
     assert (case.by["ours"].psnr, case.by["ours"].seconds, case.by["biharmonic"].psnr) == (20.0, 9.0, 30.0)
     assert case.by["black"].psnr < 20
@@ -50,7 +49,7 @@ def test_peers_fill_the_same_holes_and_stand_beside_ours(peers, evaluated):
 
 
 def test_a_sheet_tells_no_method(peers, evaluated):
-    cases = list(peers.cases(evaluated, {"large": {"black": black}}))
+    cases = list(peers.cases(evaluated, {"black": black}))
     peers.write(cases, "command", evaluated / "peers")
     (sheet,) = (evaluated / "peers" / "sheets").iterdir()
     order = json.loads((evaluated / "peers" / "order.json").read_text())[sheet.name]

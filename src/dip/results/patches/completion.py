@@ -14,6 +14,7 @@ from dip.prior.losses import blurred
 SCHEDULE = ((8, 2), (5, 1), (3, 1))
 FIRST_ROUNDS = 4
 STEPS = (4, 2, 1)  # pixels to the neighbours whose sources are tried
+CHUNK = 4096  # patches that are compared at a time, so that they stay in the processor's cache
 Cost = Callable[[Tensor], Tensor]  # of sources: (N,) -> (N,)
 
 
@@ -69,8 +70,9 @@ class Completion:
         wanted = scale.patches_at(scale.pixels, filled)
 
         def unlike(candidates: Tensor) -> Tensor:
-            around = (scale.patches_at(candidates, scale.values) - wanted).square().mean(dim=(1, 2))
-            return around + self.guide_weight * scale.unlike_guide(candidates)
+            pairs = zip(candidates.split(CHUNK), wanted.split(CHUNK), strict=True)
+            around = [(scale.patches_at(some, scale.values) - like).square().mean(dim=1) for some, like in pairs]
+            return torch.cat(around) + self.guide_weight * scale.unlike_guide(candidates)
 
         again = self.repeat_weight * unlike(sources).median() * scale.repeats(sources)
         return lambda candidates: unlike(candidates) + again[candidates]
@@ -89,7 +91,7 @@ class Scale:
         unknown = 1 - self.in_margin(known).float()
         self.may_copy = F.max_pool2d(unknown, patch, stride=1, padding=self.margin).flatten() == 0
         steps = torch.arange(patch) - self.margin
-        self.offsets = (steps[:, None] * self.width + steps).flatten()  # from a patch's middle to its pixels
+        self.offsets = (steps[:, None] * self.width + steps).flatten().int()  # from a patch's middle to its pixels
 
     def in_margin(self, region: Tensor) -> Tensor:
         return F.pad(region, (self.margin,) * 4)
@@ -99,8 +101,9 @@ class Scale:
         return F.pad(picture, (self.margin,) * 4, mode="replicate")[0].flatten(1).T.contiguous()
 
     def patches_at(self, middles: Tensor, values: Tensor) -> Tensor:
-        """(N,), (pixels, C) -> (N, patch², C)."""
-        return values[middles[:, None] + self.offsets]
+        """(N,), (pixels, C) -> (N, patch² C)."""
+        places = middles.int()[:, None] + self.offsets
+        return values.index_select(0, places.flatten()).view(len(middles), -1)
 
     def unlike_guide(self, sources: Tensor) -> Tensor:
         return (self.guide[sources] - self.guide[self.pixels]).square().mean(dim=1)
