@@ -94,6 +94,7 @@ OPTIONS = {
         "kurtosis_below": "0",
         "block": "3",
         "overlap": "2",
+        "block_blur_sd": "2",
         "block_guide_sd": "1",
     },
     "optimizer=adam": ADAM,

@@ -25,7 +25,7 @@ EVEN = {"variety_below": 0.12, "kurtosis_below": 4.9}
 
 def texture(target=NOISE, mask=MASK, **changed):
     keys = {"contrast": 1.0, **EVEN, "patch": 5, "block": 10, "overlap": 3, "blur_sd": 4.0, "guide_sd": 4.0}
-    keys |= {"guide_weight": 3.0, "repeat_weight": 3.0, "block_guide_sd": 4.0}
+    keys |= {"guide_weight": 3.0, "repeat_weight": 3.0, "block_blur_sd": 4.0, "block_guide_sd": 4.0}
     return Texture(target * mask, mask, **(keys | changed))
 
 
@@ -244,6 +244,14 @@ def test_all_holes_in_a_texture_get_it(textured, tmp_path, caplog):
     assert "3 holes get details like those around" in caplog.text
     found = pictures(tmp_path / "run")
     assert ((found["output"] != found["before_texture"]).any(axis=2) <= (mask == 0).numpy()).all()
+
+
+@pytest.mark.parametrize(("kind", "gets"), [(np.uint16, True), (np.float32, False)])
+def test_numbers_that_may_be_measurements_get_no_details(textured, tmp_path, kind, gets):
+    np.save(tmp_path / "picture.npy", (60000 * NOISE[0].permute(1, 2, 0).numpy()).astype(kind))
+    cfg = textured(f"data.image={tmp_path}/picture.npy", "data.truth=null")
+    run(cfg, tmp_path / "run")
+    assert (tmp_path / "run" / "before_texture.png").exists() == gets
 
 
 def test_without_contrast_the_hole_keeps_its_fill(textured, tmp_path):

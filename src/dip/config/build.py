@@ -145,7 +145,7 @@ def build_prior(cfg: DictConfig, sample: Sample, guide: Guide | None) -> DeepIma
 def build_writer(cfg: DictConfig, photo: Photo, folder: RunFolder) -> ResultWriter:
     target, mask, _ = photo.work
     operator, refine, texture = build_operator(cfg, target), instantiate_group(cfg, "refine"), None
-    if operator.exact:  # else the details around a hole are noise
+    if operator.exact and not photo.is_measured:  # else the details around a hole are noise, or nobody measured them
         texture = instantiate_group(cfg, "texture", target=target, mask=known_in_all(mask))
     return ResultWriter(photo, folder, OutputFile(**cfg.output), refine, texture, operator, device_of(cfg))
 

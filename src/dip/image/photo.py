@@ -57,6 +57,12 @@ class Photo:
     def has_hole(self) -> bool:
         return bool((self.mask < 1).any())
 
+    @property
+    def is_measured(self) -> bool:
+        """Whether its values are floating-point numbers, and no photograph's."""
+        picture = self.picture
+        return picture.mode == "F" or (isinstance(picture, ArrayPicture) and picture.values.dtype.kind == "f")
+
     def cut(self, box: Box) -> "Photo":
         """That part of the photograph, as a photograph of its own."""
         return Photo(*crop(self.picture, self.mask, self.truth, box), max_side=self.max_side)

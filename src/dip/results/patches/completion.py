@@ -152,14 +152,14 @@ class Search:
     def run(self, rounds: int, generator: torch.Generator) -> None:
         scale = self.scale
         for _ in range(rounds):
-            for step in STEPS:
-                for shift in (step, -step, step * scale.width, -step * scale.width):
-                    self.consider_neighbours(shift)
             reach = max(scale.height, scale.width)
             while reach >= 1:
                 down, right = torch.randint(-reach, reach + 1, (2, len(self.sources)), generator=generator)
                 self.consider(self.sources + down * scale.width + right)
                 reach //= 2
+            for step in STEPS:  # last, so that neighbours copy neighbours
+                for shift in (step, -step, step * scale.width, -step * scale.width):
+                    self.consider_neighbours(shift)
 
     def consider_neighbours(self, shift: int) -> None:
         """What lies beside the source of each pixel's neighbour, as the pixel lies beside that."""

@@ -40,7 +40,8 @@ class Texture:
     kurtosis_below: float  # of an even texture, which has no single edges
     block: Annotated[int, Ge(2)]  # side of the blocks that are quilted
     overlap: Annotated[int, Ge(1)]  # of neighbouring blocks
-    block_guide_sd: BlurSd  # of the blocks' guide
+    block_blur_sd: BlurSd  # as `blur_sd`, of blocks
+    block_guide_sd: BlurSd  # as `guide_sd`, of blocks
 
     def __post_init__(self) -> None:
         if self.patch % 2 == 0:
@@ -70,10 +71,10 @@ class Texture:
             return output
         pasted = torch.where(self.known, self.target, output)
         hole = torch.stack(self.holes).any(dim=0)
-        copies = self.details(self.completion(pasted, hole, self.known))
-        drawn = self.added(pasted, copies, hole)
+        own, copies = (details(each, self.blur_sd) for each in (pasted, self.completion(pasted, hole, self.known)))
+        drawn = self.added(pasted, copies, hole, self.blur_sd)
         for inside, around in self.even:
-            agreed = pasted + self.agreement(self.details(pasted), copies, inside) * (drawn - pasted)
+            agreed = pasted + self.agreement(own, copies, inside) * (drawn - pasted)
             drawn = torch.where(inside, self.quilted(agreed, inside, around), drawn)
         return torch.where(hole, drawn, output)
 
@@ -81,24 +82,22 @@ class Texture:
         """The picture with quilted details in a hole, as far as it lacks any; all (1, _, H, W)."""
         box, quilted = bounding_box(inside | around), picture.clone()
         mask, guide = self.mask[box], blurred(picture, self.block_guide_sd)[box]
-        texture = self.quilting(guide, self.details(picture)[box] * mask, mask, inside[box], around[box])
-        quilted[box] = self.added(picture[box], texture, inside[box])
+        own = details(picture, self.block_blur_sd)[box]
+        texture = self.quilting(guide, own * mask, mask, inside[box], around[box])
+        quilted[box] = self.added(picture[box], texture, inside[box], self.block_blur_sd)
         return quilted
 
-    def details(self, picture: Tensor) -> Tensor:
-        return picture - blurred(picture, self.blur_sd)
-
-    def added(self, picture: Tensor, details: Tensor, hole: Tensor) -> Tensor:
-        """The picture whose hole has `contrast` of the contrast of the details: its own ones, and as many of these.
+    def added(self, picture: Tensor, others: Tensor, hole: Tensor, blur_sd: float) -> Tensor:
+        """The picture whose hole has `contrast` of the contrast of other details: its own ones, and as many of these.
 
         It takes the two for independent, so that their variances add up, around each pixel. So few are added where
         the picture has its own, as near known pixels, where the prior continues them.
-        picture, details: (1, C, H, W); hole: (1, 1, H, W), boolean.
+        picture, others: (1, C, H, W); hole: (1, 1, H, W), boolean; blur_sd: of the details.
         """
-        own = self.details(picture)
-        has, wanted = (self.around(each.square(), hole) for each in (own, details))
+        own = details(picture, blur_sd)
+        has, wanted = (self.around(each.square(), hole) for each in (own, others))
         gain = (self.contrast**2 - has / wanted.clamp(min=1e-12)).clamp(min=0).sqrt()
-        return torch.where(hole, picture + gain * details, picture)
+        return torch.where(hole, picture + gain * others, picture)
 
     def agreement(self, own: Tensor, others: Tensor, hole: Tensor) -> Tensor:
         """The share of its variance that each picture's details have in common, around each pixel: (1, 1, H, W).
@@ -111,6 +110,10 @@ class Texture:
     def around(self, values: Tensor, hole: Tensor) -> Tensor:
         """The mean of values, (1, C, H, W), over the channels and the hole's pixels around each: (1, 1, H, W)."""
         return blurred_within(values.mean(dim=1, keepdim=True), hole.float(), self.blur_sd)
+
+
+def details(picture: Tensor, blur_sd: float) -> Tensor:
+    return picture - blurred(picture, blur_sd)
 
 
 def is_even(
