@@ -36,19 +36,19 @@ class Completion:
     def __call__(self, picture: Tensor, hole: Tensor, known: Tensor) -> Tensor:
         """picture: (1, C, H, W), the hole filled; hole, known: (1, 1, H, W), boolean. No known patch: no change."""
         generator = torch.Generator().manual_seed(0)  # the same result whatever the seed
-        sources, coarser = None, None
+        coarser: tuple[Scale, Tensor] | None = None  # and its sources
         for scale, (fillings, rounds) in self.scales(picture, hole, known):
-            if coarser is None or sources is None:
+            if coarser is None:
                 search = Search(scale, scale.anywhere(generator), scale.unlike_guide)
                 search.run(FIRST_ROUNDS, generator)
                 sources = search.sources
             else:
-                sources = scale.finer(coarser, sources, generator)
+                sources = scale.finer(*coarser, generator)
             for _ in range(fillings):
                 search = Search(scale, sources, self.cost(scale, sources))
                 search.run(rounds, generator)
                 sources = search.sources
-            picture, coarser = scale.copied(sources), scale
+            picture, coarser = scale.copied(sources), (scale, sources)
         return picture
 
     def scales(self, picture: Tensor, hole: Tensor, known: Tensor) -> Iterator[tuple["Scale", tuple[int, int]]]:
