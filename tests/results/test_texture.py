@@ -154,6 +154,14 @@ def test_an_even_texture_is_told_by_patches_of_the_size_that_is_asked_for():
     assert not texture(spiky, patch=3, kurtosis_below=3.7).even
 
 
+def test_colours_that_occur_nowhere_get_few_details():
+    stripes = torch.where(torch.arange(80) % 4 < 2, 0.2, 0.4).expand(1, 3, 64, 80)
+    adds = texture(stripes, variety_below=0.0, guide_sd=2.0)
+    near, far = (inside(adds(torch.full_like(stripes, colour)) - colour).std() for colour in (0.3, 0.9))
+    assert near > 0.05
+    assert far < 0.3 * near
+
+
 def test_an_edge_that_the_output_shows_blurred_gets_sharp():
     target = torch.where(torch.arange(80) < 40, 0.2, 0.8).expand(1, 3, 64, 80)
     output = blurred(target, 3.0)

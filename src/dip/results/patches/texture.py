@@ -71,8 +71,10 @@ class Texture:
             return output
         pasted = torch.where(self.known, self.target, output)
         hole = torch.stack(self.holes).any(dim=0)
-        own, copies = (details(each, self.blur_sd) for each in (pasted, self.completion(pasted, hole, self.known)))
-        drawn = self.added(pasted, copies, hole, self.blur_sd)
+        completed = self.completion(pasted, hole, self.known)
+        own, copies = (details(each, self.blur_sd) for each in (pasted, completed))
+        suits = self.suitability(pasted, completed, copies, hole)
+        drawn = pasted + suits * (self.added(pasted, copies, hole, self.blur_sd) - pasted)
         for inside, around in self.even:
             agreed = pasted + self.agreement(own, copies, inside) * (drawn - pasted)
             drawn = torch.where(inside, self.quilted(agreed, inside, around), drawn)
@@ -98,6 +100,15 @@ class Texture:
         has, wanted = (self.around(each.square(), hole) for each in (own, others))
         gain = (self.contrast**2 - has / wanted.clamp(min=1e-12)).clamp(min=0).sqrt()
         return torch.where(hole, picture + gain * others, picture)
+
+    def suitability(self, output: Tensor, completed: Tensor, copies: Tensor, hole: Tensor) -> Tensor:
+        """How far the copies have the colours of the output, around each pixel: (1, 1, H, W), from 0 to 1.
+
+        Where its colours occur nowhere else, what is copied is off by more than the details of the copies.
+        """
+        off = blurred(completed, self.guide_sd) - blurred(output, self.guide_sd)
+        wrong, contrast = (self.around(each.square(), hole) for each in (off, copies))
+        return contrast / (contrast + wrong).clamp(min=1e-12)
 
     def agreement(self, own: Tensor, others: Tensor, hole: Tensor) -> Tensor:
         """The share of its variance that each picture's details have in common, around each pixel: (1, 1, H, W).
