@@ -67,11 +67,13 @@ class Completion:
     def cost(self, scale: "Scale", sources: Tensor) -> Cost:
         """What a source costs, given what the sources now copy."""
         filled = scale.padded(scale.copied(sources))
-        wanted = scale.patches_at(scale.pixels, filled)
 
         def unlike(candidates: Tensor) -> Tensor:
-            pairs = zip(candidates.split(CHUNK), wanted.split(CHUNK), strict=True)
-            around = [(scale.patches_at(some, scale.values) - like).square().mean(dim=1) for some, like in pairs]
+            pairs = zip(candidates.split(CHUNK), scale.pixels.split(CHUNK), strict=True)
+            around = [
+                (scale.patches_at(some, scale.values) - scale.patches_at(pixels, filled)).square().mean(dim=1)
+                for some, pixels in pairs
+            ]
             return torch.cat(around) + self.guide_weight * scale.unlike_guide(candidates)
 
         again = self.repeat_weight * unlike(sources).median() * scale.repeats(sources)
