@@ -46,9 +46,10 @@ def check_version(folder: RunFolder, saved: DictConfig, given: DictConfig) -> No
     if missing := given.keys() - saved.keys() - {"by_hole"}:
         names = ", ".join(sorted(map(str, missing)))
         raise UserError(f"{folder.config} is of another version, without {names}; start a new run")
-    for part in ("callbacks.results", "texture"):
+    texture = [] if None in (saved.texture, given.texture) else ["texture"]  # either may be left out
+    for part in ["callbacks.results", *texture]:
         theirs, ours = (OmegaConf.select(cfg, f"{part}._target_") for cfg in (saved, given))
-        if theirs != ours and None not in (theirs, ours):
+        if theirs != ours:
             raise UserError(f"{folder.config} is of another version, with {theirs}; start a new run")
 
 
