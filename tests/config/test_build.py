@@ -127,7 +127,7 @@ BESIDE = {
     "fill=coarse": ["hole_kind=large", "data.grow_hole=5", "fill.members=2"],
     "texture=patches": [
         *("hole_kind=large", "texture.patch=3", "texture.block=4", "texture.overlap=1", "texture.blur_sd=1"),
-        *("texture.variety_below=100", "texture.kurtosis_below=100"),
+        *("texture.variety_below=100", "texture.kurtosis_below=100", "texture.block_blur_sd=1"),
     ],
     "input=picture scale": ["input.noise_channels=1"],
     **{f"input={name} lr": ["input.learned=true"] for name in ("noise", "meshgrid", "fourier", "picture")},

@@ -162,6 +162,12 @@ def number_by_depth(hole: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return numbered, np.asarray(ndimage.maximum(distance_to_edge(hole), numbered, np.arange(numbered.max() + 1)))
 
 
+def deep_part(region: Tensor, depth: float) -> Tensor:
+    """All connected parts of a boolean (1, 1, H, W) that are at least `depth` pixels deep: (1, 1, H, W), boolean."""
+    numbered, depths = number_by_depth(region[0, 0].numpy())
+    return region & torch.from_numpy(depths[numbered] >= depth)[None, None]
+
+
 def deep_holes(region: Tensor, depth: float) -> Iterator[Tensor]:
     """The connected parts of a boolean (1, 1, H, W) that are at least `depth` pixels deep, one by one."""
     numbered, depths = number_by_depth(region[0, 0].numpy())

@@ -171,10 +171,8 @@ class ResultWriter:
         known = self.operator.exact and not self.photo.is_reduced
         if known and evidence is not None and evidence.deviation is not None:
             std, found["interval"] = calibrate(evidence, self.photo.work.target)
-        if self.texture is not None and self.texture.holes:
-            count = len(self.texture.holes)
-            said = "1 hole gets" if count == 1 else f"{count} holes get"
-            log.info("%s details like those around; before_texture.png is without them.", said)
+        if self.texture is not None and self.texture.hole.any():
+            log.info("The hole gets details like those around it; before_texture.png is without them.")
             before["before_texture"], output = output, self.texture(output)
         return output, std, before, found
 

@@ -1,4 +1,4 @@
-"""Texture of large holes, from the known pixels around them."""
+"""Texture of holes, from the known pixels around them."""
 
 from dataclasses import dataclass
 from typing import Annotated
@@ -9,7 +9,7 @@ from annotated_types import Ge
 from torch import Tensor
 
 from dip.errors import UserError
-from dip.image.holes import deep_holes, surroundings
+from dip.image.holes import deep_holes, deep_part, surroundings
 from dip.options import checked
 from dip.prior.losses import BlurSd, blurred, blurred_within
 from dip.results.patches.completion import Completion
@@ -21,11 +21,11 @@ SECTORS, FILTERS = 8, 64  # by which `is_even` compares patches
 @checked
 @dataclass(eq=False)
 class Texture:
-    """Adds the details that large holes of an output lack: (1, C, H, W) -> the same.
+    """Adds the details that holes of an output lack: (1, C, H, W) -> the same.
 
-    Details are what a blur by `blur_sd` removes; only holes at least as deep get any. They come from a `Completion`
-    that the output guides. In an even texture (`is_even`), as far as there is room for a block around the hole, only
-    those count that the output shows too, if faintly, and `Quilting` adds the rest.
+    Details are what a blur by `blur_sd` removes. Holes at least as deep as half a patch get them, from a `Completion`
+    that the output guides. In an even texture (`is_even`), in holes at least `block_blur_sd` deep and as far as there
+    is room for a block around, only those count that the output shows too, if faintly, and `Quilting` adds the rest.
     """
 
     target: Tensor  # (1, C, H, W)
@@ -53,10 +53,11 @@ class Texture:
         self.completion = Completion(self.patch, self.guide_sd, self.guide_weight, self.repeat_weight)
         self.quilting = Quilting(self.block, self.overlap, self.guide_weight)
         self.known = self.mask == 1
-        self.holes: list[Tensor] = []  # (1, 1, H, W), boolean
+        self.hole = torch.zeros_like(self.known)  # what gets details: (1, 1, H, W), boolean
         if self.contrast > 0 and has_square(self.known, self.patch):
-            self.holes = list(deep_holes(self.mask == 0, self.blur_sd))
-        around = [(hole, surroundings(hole, self.known, 2 * self.block)) for hole in self.holes]
+            self.hole = deep_part(self.mask == 0, self.patch / 2)
+        large = deep_holes(self.hole, self.block_blur_sd)
+        around = [(hole, surroundings(hole, self.known, 2 * self.block)) for hole in large]
         self.even = [(hole, near) for hole, near in around if self.gets_blocks(hole, near)]
 
     def gets_blocks(self, hole: Tensor, around: Tensor) -> bool:
@@ -67,10 +68,9 @@ class Texture:
         return is_even(self.target, hole, near, self.patch, self.variety_below, self.kurtosis_below)
 
     def __call__(self, output: Tensor) -> Tensor:
-        if not self.holes:
+        if not self.hole.any():
             return output
-        pasted = torch.where(self.known, self.target, output)
-        hole = torch.stack(self.holes).any(dim=0)
+        pasted, hole = torch.where(self.known, self.target, output), self.hole
         completed = self.completion(pasted, hole, self.known)
         own, copies = (details(each, self.blur_sd) for each in (pasted, completed))
         suits = self.suitability(pasted, completed, copies, hole)
