@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from dip.image.holes import area, hole_depth, owned, regions_around, split_by_depth
+from dip.image.holes import area, deep_part, hole_depth, owned, regions_around, split_by_depth
 
 
 @pytest.mark.usefixtures("every_size_is_large")
@@ -91,3 +91,15 @@ def test_of_two_boxes_the_one_whose_edge_is_farther_has_a_pixel_and_the_pictures
     assert not first[:, 50:].any()
     assert second[:, 10:].all()
     assert not second[:, :10].any()
+
+
+def test_the_deep_part_of_a_hole_is_all_of_a_stroke_and_nothing_of_single_pixels_beside_it():
+    stroke = torch.zeros(1, 1, 40, 60, dtype=torch.bool)
+    stroke[..., 10:18, 5:50] = True
+    scattered = torch.rand(1, 1, 40, 60) < 0.5
+    scattered[..., :22, :] = False
+    bridge = torch.zeros_like(stroke)
+    bridge[..., 18:24, 20] = True  # so that both are one hole
+    assert torch.equal(deep_part(stroke | bridge | scattered, 3.5)[..., :18, :], stroke[..., :18, :])
+    assert not deep_part(stroke | bridge | scattered, 3.5)[..., 22:, :].any()
+    assert not deep_part(scattered, 3.5).any()

@@ -23,7 +23,7 @@ SECTORS, FILTERS = 8, 64  # by which `is_even` compares patches
 class Texture:
     """Adds the details that holes of an output lack: (1, C, H, W) -> the same.
 
-    Details are what a blur by `blur_sd` removes. Holes at least as deep as half a patch get them, from a `Completion`
+    Details are what a blur by `blur_sd` removes. What is at least half a patch deep gets them, from a `Completion`
     that the output guides. In an even texture (`is_even`), in holes at least `block_blur_sd` deep and as far as there
     is room for a block around, only those count that the output shows too, if faintly, and `Quilting` adds the rest.
     """
