@@ -1,6 +1,8 @@
+import itertools
 import json
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -54,3 +56,13 @@ def test_a_preview_shows_the_picture_so_far_and_changes_nothing_of_the_result(co
     assert not list((tmp_path / "alone").glob("preview.*"))
     assert watched["psnr_hole"] == alone["psnr_hole"]
     assert (tmp_path / "watched" / "inpainted.png").read_bytes() == (tmp_path / "alone" / "inpainted.png").read_bytes()
+
+
+def test_previews_come_more_slowly_as_the_run_goes_on(config, tmp_path, monkeypatch):
+    seconds = itertools.count()
+    monkeypatch.setattr("dip.results.progress.time", SimpleNamespace(monotonic=lambda: next(seconds)))
+    repair(config("trainer.max_steps=120", "callbacks.preview.every_seconds=2"), RunFolder(tmp_path / "run"))
+    steps = [step for step, _ in json.loads((tmp_path / "run" / "preview.json").read_text())["scores"]]
+    waits = np.diff(steps)
+    assert sorted(waits) == list(waits)
+    assert waits[-1] > 2 * waits[0]

@@ -72,6 +72,8 @@ class Progress(TQDMProgressBar):
 class Preview(Callback):
     """preview.jpg and preview.json in the run's folder, for whoever watches it from outside.
 
+    They come `every_seconds` at first, and up to three times as rarely as the picture changes more slowly.
+
     The picture is the composite so far. The JSON file has `step`, `last` (the most that there can be), `seconds_left`
     (at most; null after the first step, which takes longer), `has_ended` (the result is being drawn), and `scores`: a
     list of [step, PSNR in dB] of held-out pixels, or of known ones where none are held out.
@@ -96,7 +98,8 @@ class Preview(Callback):
         with atomic_write(Path(trainer.default_root_dir, "preview.jpg")) as file:
             to_pil(batch.composite(outputs["picture"])).save(file, "JPEG", quality=90)  # a PNG takes 30 times as long
         self.write(trainer, has_ended=False)
-        self.due = time.monotonic() + self.every_seconds
+        now = time.monotonic()
+        self.due = now + min(max(self.every_seconds, (now - self.started) / 20), 3 * self.every_seconds)
 
     def on_train_end(self, trainer: Trainer, pl_module: Any) -> None:
         if self.every_seconds is not None:
