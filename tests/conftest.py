@@ -44,6 +44,7 @@ TINY = [
     "trainer.accelerator=cpu",
     "trainer.precision=32-true",
     "refine=none",
+    "texture=none",
 ]
 
 # As many processes as cores run tests, and the commands that tests start are as small.

@@ -61,12 +61,12 @@ def test_a_run_of_another_version_is_refused(config, started):
         resumed_config(folder, config(), ["resume=x"])
     old = ("callbacks.results", "dip.callbacks.Results"), ("callbacks.results", None), ("texture", "dip.Quilting")
     for part, name in old:
-        folder = started()
+        folder = started("texture=patches")
         saved = OmegaConf.load(folder.config)
         OmegaConf.update(saved, f"{part}._target_", name)
         OmegaConf.save(saved, folder.config)
         with pytest.raises(UserError, match=re.escape(f"of another version, with {name}; start a new run")):
-            resumed_config(folder, config(), ["resume=x"])
+            resumed_config(folder, config("texture=patches"), ["resume=x"])
 
 
 def test_a_file_that_is_no_yaml_is_named(config, started):

@@ -205,7 +205,14 @@ def textured(config, tmp_path):
     files = [f"data.image={path}/picture.png", f"data.mask={path}/mask.png", f"data.truth={path}/picture.png"]
 
     def composed(*overrides):
-        small = ["texture.patch=5", "texture.block=10", "texture.overlap=3", "hole_kind=large", "trainer.max_steps=4"]
+        small = [
+            "texture=patches",
+            "texture.patch=5",
+            "texture.block=10",
+            "texture.overlap=3",
+            "hole_kind=large",
+            "trainer.max_steps=4",
+        ]
         return config(*files, *small, *overrides)
 
     return composed
