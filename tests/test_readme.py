@@ -46,6 +46,8 @@ def training(pages):
 
 
 IN_README = training([README])
+# Sweeps run in cli/test_sweeps too.
+TO_RUN = [pytest.param(words, marks=pytest.mark.slow) if "-m" in words else words for words in IN_README]
 IN_DOCS = sorted({tuple(arguments) for arguments in training(PAGES[1:])})
 OTHERS = sorted(
     {tuple(words) for page in PAGES for words in commands(page) if words[:2] != ["python", "train.py"]}
@@ -62,7 +64,7 @@ def test_the_readme_is_short():
     assert len(README.read_text().splitlines()) <= 130
 
 
-@pytest.mark.parametrize("arguments", IN_README, ids=" ".join)
+@pytest.mark.parametrize("arguments", TO_RUN, ids=" ".join)
 def test_training_commands_of_the_readme_run(command, photograph, mask, tmp_path, arguments):
     Image.open(photograph).resize((96, 64)).save(tmp_path / "photo.jpg")
     Image.open(mask).resize((96, 64)).save(tmp_path / "mask.png")

@@ -126,7 +126,7 @@ class Watching:
         """What has changed since the tick before, by `seen`. While a repair is at work, it waits for that."""
         until = time.monotonic() + PATIENCE
         while (found := self.look(watched)) == seen and not self.one(watched).is_over and time.monotonic() < until:
-            time.sleep(0.25)
+            time.sleep(0.1)
         if found in ((), seen):
             return seen, *[gr.skip()] * (7 + len(self.of_result))
         repair, results, now = self.one(watched), self.to_pick, found[-1]
