@@ -67,6 +67,7 @@ def test_of_members_at_once_the_same_one_is_shown_until_it_has_ended(repair):
 
     assert shown(member_1=101, member_2=102) == "member_1"
     assert shown(member_1=103, member_2=102) == "member_1"
+    assert shown(member_2=109) == "member_1"  # whose next one may be so late
     assert shown(member_2=120, member_3=119) == "member_2"
 
 

@@ -72,7 +72,7 @@ class Progress(TQDMProgressBar):
 class Preview(Callback):
     """preview.jpg and preview.json in the run's folder, for whoever watches it from outside.
 
-    They come `every_seconds` at first, and up to three times as rarely as the picture changes more slowly.
+    Two are `every_seconds` apart at first, and up to three times that later, when the picture changes less.
 
     The picture is the composite so far. The JSON file has `step`, `last` (the most that there can be), `seconds_left`
     (at most; null after the first step, which takes longer), `has_ended` (the result is being drawn), and `scores`: a

@@ -20,8 +20,9 @@ from dip.studio import hole
 from dip.studio.warm import TRAIN, Warm
 
 # The page shows a preview, and no map of receptive fields; neither changes the result.
-SHOWN = ["callbacks.preview.every_seconds=2", "callbacks.supervision=null"]
-FRESH = 5  # seconds in which a run at work has written a preview
+EVERY = 2  # seconds between two previews at first, and three times that later
+SHOWN = [f"callbacks.preview.every_seconds={EVERY}", "callbacks.supervision=null"]
+FRESH = 5 * EVERY  # seconds in which a run at work has written a preview
 INTERRUPTED = 128 + signal.SIGINT  # the exit code of a run that was stopped
 
 

@@ -70,15 +70,15 @@ class Texture:
     def __call__(self, output: Tensor) -> Tensor:
         if not self.hole.any():
             return output
-        pasted, hole = torch.where(self.known, self.target, output), self.hole
-        completed = self.completion(pasted, hole, self.known)
+        pasted = torch.where(self.known, self.target, output)
+        completed = self.completion(pasted, self.hole, self.known)
         own, copies = (details(each, self.blur_sd) for each in (pasted, completed))
-        suits = self.suitability(pasted, completed, copies, hole)
-        drawn = pasted + suits * (self.added(pasted, copies, hole, self.blur_sd) - pasted)
+        suits = self.suitability(pasted, completed, copies, self.hole)
+        drawn = pasted + suits * (self.added(pasted, copies, self.hole, self.blur_sd) - pasted)
         for inside, around in self.even:
             agreed = pasted + self.agreement(own, copies, inside) * (drawn - pasted)
             drawn = torch.where(inside, self.quilted(agreed, inside, around), drawn)
-        return torch.where(hole, drawn, output)
+        return torch.where(self.hole, drawn, output)
 
     def quilted(self, picture: Tensor, inside: Tensor, around: Tensor) -> Tensor:
         """The picture with quilted details in a hole, as far as it lacks any; all (1, _, H, W)."""
