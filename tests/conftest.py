@@ -1,4 +1,7 @@
-"""Tiny pictures and runs: 40x32 pixels, a network of a few hundred parameters, a handful of steps."""
+"""Tiny pictures and runs: 40x32 pixels, a network of a few hundred parameters, a handful of steps.
+
+The fixtures import what they need: the process that hands tests to the others needs none of it.
+"""
 
 import os
 import resource
@@ -15,18 +18,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-import torch
 from forked import run_forked
-from omegaconf import DictConfig
 from PIL import Image
 
-from dip.config.build import Experiment, build, read_data
-from dip.config.compose import compose
-from dip.repair.run import repair
-from dip.results.folder import RunFolder
-
 if TYPE_CHECKING:
+    from omegaconf import DictConfig
     from playwright.sync_api import Browser, Page
+
+    from dip.config.build import Experiment
 
 REPOSITORY = Path(__file__).parent.parent
 # What makes each choice tiny; all others are tiny anyway.
@@ -47,8 +46,7 @@ TINY = [
     "texture=none",
 ]
 
-# As many processes as cores run tests, and the commands that tests start are as small.
-torch.set_num_threads(1)
+# As many processes as cores run tests, of one thread each, and so do the commands that tests start.
 os.environ["OMP_NUM_THREADS"] = "1"
 os.environ["PYTHONWARNINGS"] = "default"  # and commands are to print no warning
 
@@ -56,6 +54,8 @@ os.environ["PYTHONWARNINGS"] = "default"  # and commands are to print no warning
 @pytest.fixture(autouse=True)
 def same_weights_and_pictures_each_time() -> None:
     """What a test draws at random is the same in any order."""
+    import torch
+
     torch.manual_seed(0)
 
 
@@ -113,10 +113,11 @@ def mask(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def config(photograph: Path, mask: Path) -> Callable[..., DictConfig]:
+def config(photograph: Path, mask: Path) -> "Callable[..., DictConfig]":
     """config("key=value", ...): the default configuration on the tiny picture, composed as the command line does."""
+    from dip.config.compose import compose
 
-    def composed(*overrides: str) -> DictConfig:
+    def composed(*overrides: str) -> "DictConfig":
         own = [f"data.image={photograph}", f"data.mask={mask}", f"data.truth={photograph}"]
         if any(override.startswith("data=") for override in overrides):
             own = own[:1]
@@ -128,10 +129,12 @@ def config(photograph: Path, mask: Path) -> Callable[..., DictConfig]:
 
 
 @pytest.fixture
-def built() -> Callable[..., Experiment]:
+def built() -> "Callable[..., Experiment]":
     """built(cfg, folder, resume=False): the experiment that `cfg` describes, on its own photograph."""
+    from dip.config.build import build, read_data
+    from dip.results.folder import RunFolder
 
-    def built(cfg: DictConfig, folder: Path, resume: bool = False) -> Experiment:
+    def built(cfg: "DictConfig", folder: Path, resume: bool = False) -> "Experiment":
         return build(cfg, read_data(cfg), RunFolder(folder, resume))
 
     return built
@@ -143,11 +146,14 @@ def run() -> Callable[..., dict[str, Any]]:
 
     watch: is shown each experiment when it is built.
     """
+    from dip.config.build import build
+    from dip.repair.run import repair
+    from dip.results.folder import RunFolder
 
     def run(
-        cfg: DictConfig, folder: Path, resume: bool = False, watch: Callable[[Experiment], None] | None = None
+        cfg: "DictConfig", folder: Path, resume: bool = False, watch: "Callable[[Experiment], None] | None" = None
     ) -> dict[str, Any]:
-        def watched(*arguments: Any, **more: Any) -> Experiment:
+        def watched(*arguments: Any, **more: Any) -> "Experiment":
             experiment = build(*arguments, **more)
             if watch is not None:
                 watch(experiment)

@@ -20,5 +20,6 @@ def test_what_the_canvas_is_given_counts_before_it_has_loaded_it(tmp_path):
         (blank, Given(added, digest(blank), now - LOADING), ~added & added),  # the same, a while later
         (shown, Given(None, digest(shown), now), ~added & added),  # it is being cleared
         (None, Given(added, digest(None), now), added),  # a canvas on which nothing was painted
+        (blank, Given(added, digest(None), now), added),  # the same, while it loads
     ):
         assert (Marked(photo, layer, given).all() == expected).all()
