@@ -234,6 +234,20 @@ def test_two_clicks_are_the_corners_of_a_rectangle_of_which_some_is_erased(opene
     assert not (less & ~hole).any()
 
 
+def test_a_page_that_nobody_touches_asks_for_few_frames(studio, visit):
+    page = visit(studio[0])
+    html = page.request.get(studio[0]).text()
+    assert html.index("requestAnimationFrame") < html.index("</script>")  # before a script keeps the browser's own
+    page.wait_for_timeout(3000)
+    frames = page.evaluate("""new Promise(done => {
+        let frames = 0
+        const count = () => { frames++; requestAnimationFrame(count) }
+        count()
+        setTimeout(() => done(frames), 2000)
+    })""")
+    assert 2 <= frames <= 21
+
+
 @pytest.mark.parametrize("path", ["pyproject.toml", "/etc/hostname"])
 def test_no_other_file_can_be_read(studio, visit, path):
     page = visit(studio[0])

@@ -8,7 +8,8 @@ import sys
 from pathlib import Path
 
 from dip.cli.command import quick_imports
-from dip.config.compose import CONFIGS, compose
+from dip.config.check import check_types
+from dip.config.compose import CONFIGS
 
 TRAIN = CONFIGS.parent / "train.py"
 
@@ -43,7 +44,7 @@ def wait(train: str) -> None:
     """Import everything, and run train.py once the arguments are there; end where none come."""
     with quick_imports():
         import dip.cli.jobs  # noqa: F401  what takes the time
-    compose([])  # finds Hydra's plugins
+    check_types(["experiment=quick"])  # composes once, as the command does
     told = sys.stdin.read()
     if not told:
         return
