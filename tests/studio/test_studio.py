@@ -82,12 +82,17 @@ def paint(page: Page) -> None:
     page.wait_for_timeout(1000)
 
 
+def press(page: Page, name: str) -> None:
+    """No sooner than a person does: Gradio may lose what is pressed while its stream of events ends."""
+    page.wait_for_timeout(1000)
+    page.get_by_role("button", name=name, exact=True).click()
+
+
 def marked(page: Page) -> np.ndarray:
     """The hole, from the mask that the page saves."""
-    button = page.get_by_role("button", name="Save what is marked")
-    if not button.is_visible():
+    if not page.get_by_role("button", name="Save what is marked").is_visible():
         page.get_by_text("Mask file").click()
-    button.click()
+    press(page, "Save what is marked")
     page.wait_for_timeout(2500)
     expect(page.locator("a[href*='mask.png']")).to_be_visible(timeout=SECONDS)
     link = page.locator("a[href*='mask.png']").get_attribute("href")
@@ -138,6 +143,7 @@ def test_from_a_photograph_to_a_repaired_one_and_the_command_that_gives_the_same
 def test_a_repair_stops_with_a_result_and_continues_in_another_tab(studio, opened, visit):
     page = opened(width=400, scheme="dark")
     assert page.evaluate("document.documentElement.scrollWidth") <= 400
+    expect(page.get_by_role("button", name="Repair", exact=True)).to_be_in_viewport()  # although the page is long
     paint(page)
     begin(page, f"{TINY} trainer.max_steps=1000 stopping=none")
     wait_for(page, r"Drawing: step \d+ of 1000")
@@ -204,11 +210,11 @@ def test_damage_is_found_and_counts_once_it_is_added(opened):
     page = opened()
     expect(page.get_by_label("Undo", exact=True).first).to_be_disabled()  # else it takes the photograph away
     page.get_by_text("Find the damage").click()
-    page.get_by_role("button", name="Find this colour").click()
+    press(page, "Find this colour")
     expect(page.get_by_role("button", name="Add what is new")).to_be_visible(timeout=SECONDS)
-    page.get_by_role("button", name="Repair", exact=True).click()
-    expect(page.get_by_text("what is cyan is not part of the hole yet")).to_be_visible()
-    page.get_by_role("button", name="Add what is new").click()
+    press(page, "Repair")
+    expect(page.get_by_text("what is cyan is not part of the hole yet")).to_be_visible(timeout=SECONDS / 3)
+    press(page, "Add what is new")
     expect(page.get_by_role("button", name="Add what is new")).to_be_hidden(timeout=SECONDS)
     assert marked(page).any()  # although the canvas has hardly taken what was added
 

@@ -78,6 +78,12 @@ def colour_at(photo: Image.Image, point: Point) -> str:
     return "#" + np.asarray(photo)[point.y, point.x].tobytes().hex()
 
 
+def sides_between(corner: Point, opposite: Point) -> tuple[int, int, int, int]:
+    """Left, top, right and bottom, in pixels."""
+    (left, right), (top, bottom) = sorted((corner.x, opposite.x)), sorted((corner.y, opposite.y))
+    return left, top, right, bottom
+
+
 def rectangle(photo: Image.Image, left: int, top: int, right: int, bottom: int) -> Hole:
     """All four sides are in the hole. Raises UserError where they are out of order or outside the photograph."""
     if not (0 <= left <= right < photo.width and 0 <= top <= bottom < photo.height):

@@ -21,6 +21,13 @@ CSS = """
 #results .grid-wrap { height: auto; max-height: none }
 #so_far img { width: 100%; height: 100%; object-fit: contain }
 button[aria-label="Clear canvas"] { display: none }  /* it takes the photograph along */
+@media (max-width: 640px) {  /* a telephone: else Repair is far below the photograph */
+    #at_hand { position: fixed; bottom: 0; left: 0; z-index: 10; max-height: 40vh; overflow-y: auto; gap: var(--size-2);
+        padding: var(--size-2); background: var(--body-background-fill);
+        opacity: 0.98;  /* below what is opaque some browsers draw the canvas in part */
+        border-top: 1px solid var(--border-color-primary) }
+    .gradio-container { padding-bottom: var(--size-32) !important }
+}
 """
 # Gradio's editor counts the photograph as the first thing to undo.
 KEEP_PHOTO = """() => { setInterval(() => {

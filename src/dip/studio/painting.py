@@ -91,7 +91,7 @@ class Painting:
 
     def __init__(self, given: Path | None):
         self.photo, self.given, self.found = gr.State(), gr.State(), gr.State()
-        self.corner, self.clicked = gr.State(), gr.State()  # of a rectangle, and where a colour was taken
+        self.corners, self.clicked = gr.State([]), gr.State()  # of a rectangle, and where a colour was taken
         self.upload = gr.File(label="Photograph", value=None if given is None else str(given), height=110)
         self.editor = gr.ImageEditor(
             label="Paint over the damage",
@@ -156,9 +156,9 @@ class Painting:
         self.on(self.find_colour.click, self.look(hole.find_colour), [*self.marked, *colour], offer)
         self.on(self.find_scratches.click, self.look(shapes.scratches), [*self.marked, *scratches], offer)
         self.dropper.select(refusable(self.take_colour), self.photo, [self.colour, self.clicked])
-        sides = [self.corner, *self.sides, self.clickable]
-        clicked = self.clickable.select(refusable(self.click), [self.photo, self.corner, *self.sides], sides)
-        self.on(clicked.success, self.add_clicked, [*self.marked, self.corner, *self.sides], kept, **unseen)
+        shown = [self.corners, *self.sides, self.clickable]
+        clicked = self.clickable.select(refusable(self.click), [self.photo, self.corners], shown)
+        self.on(clicked.success, self.add_clicked, [*self.marked, self.corners], [*kept, self.corners], **unseen)
         self.on(self.draw.click, self.add_rectangle, [*self.marked, *self.sides], kept, **unseen)
         self.on(self.add.click, self.keep, [*self.marked, self.found], kept, **unseen)
         self.drop.click(self.offer, None, offer)
@@ -216,17 +216,19 @@ class Painting:
 
         return find
 
-    def click(self, at: gr.SelectData, photo: Path, first: Point | None, *sides: int) -> tuple[Any, ...]:
+    def click(self, at: gr.SelectData, photo: Path, corners: list[Point]) -> tuple[Any, ...]:
         """The first click is a corner, and the second one the opposite."""
         corner = hole.on_photo(open_once(photo), *at.index)
-        if first is None:
-            return corner, *corner, *corner, gr.update(label=OPPOSITE)
-        sides = min(first.x, corner.x), min(first.y, corner.y), max(first.x, corner.x), max(first.y, corner.y)
-        return None, *sides, gr.update(label=CORNER)
+        if len(corners) != 1:
+            return [corner], *corner, *corner, gr.update(label=OPPOSITE)
+        both = [*corners, corner]
+        return both, *hole.sides_between(*both), gr.update(label=CORNER)
 
-    def add_clicked(self, photo: Any, layer: Any, given: Any, corner: Point | None, *sides: int) -> Any:
+    def add_clicked(self, photo: Any, layer: Any, given: Any, corners: list[Point]) -> Any:
         """Add the rectangle once both of its corners are there."""
-        return gr.skip() if corner is not None else self.add_rectangle(photo, layer, given, *sides)
+        if len(corners) != 2:
+            return gr.skip()
+        return *self.add_rectangle(photo, layer, given, *hole.sides_between(*corners)), []
 
     def add_rectangle(self, photo: Any, layer: Any, given: Any, *sides: int) -> tuple[Any, ...]:
         return self.keep(photo, layer, given, hole.rectangle(Marked(photo, layer, given).open(), *sides))

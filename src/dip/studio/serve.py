@@ -15,15 +15,19 @@ from dip.studio.repairs import Repairs
 from dip.studio.warm import Warm
 
 LARGEST = "200mb"  # of an upload
-# Ten frames a second while nobody touches the page: Gradio's loading screen leaves a loop behind that asks for all
-# sixty, and slows down a repair on the same cores.
+# Whatever draws again and again does so ten times a second while nobody touches the page: Gradio's loading screen
+# leaves a loop behind that asks for all sixty frames, and slows down a repair on the same cores.
 FEWER_FRAMES = b"""<script>{
     const frame = window.requestAnimationFrame.bind(window), cancel = window.cancelAnimationFrame.bind(window);
-    let touched = 0;
+    let touched = 0, drawing = false;
     for (const event of ["pointerdown", "pointermove", "wheel", "keydown", "scroll", "resize"])
         addEventListener(event, () => { touched = performance.now() }, { capture: true, passive: true });
-    window.requestAnimationFrame = draw => performance.now() - touched < 2000
-        ? frame(draw) : -setTimeout(() => draw(performance.now()), 100);
+    const marked = draw => time => {
+        drawing = true;
+        try { draw(time) } finally { drawing = false }
+    };
+    window.requestAnimationFrame = draw => drawing && performance.now() - touched > 2000
+        ? -setTimeout(() => marked(draw)(performance.now()), 100) : frame(marked(draw));
     window.cancelAnimationFrame = id => id < 0 ? clearTimeout(-id) : cancel(id);
 }</script>"""
 

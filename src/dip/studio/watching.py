@@ -20,11 +20,12 @@ class Watching:
         self.repairs = repairs
         self.watched = gr.State([])  # repairs, of which the one at work is shown, and then the last
         self.seen = gr.State()  # what of them was shown by the tick before
-        with gr.Row():
-            self.start = gr.Button("Repair", variant="primary", min_width=80)
-            self.stop = gr.Button("Stop", interactive=False, min_width=80)
-            self.go_on = gr.Button("Continue", interactive=False, min_width=80)
-        self.status = gr.Markdown("Give a photograph first.", elem_id="status")
+        with gr.Column(elem_id="at_hand"):
+            with gr.Row():
+                self.start = gr.Button("Repair", variant="primary", min_width=80)
+                self.stop = gr.Button("Stop", interactive=False, min_width=80)
+                self.go_on = gr.Button("Continue", interactive=False, min_width=80)
+            self.status = gr.Markdown("Give a photograph first.", elem_id="status")
         self.picture = gr.Image(
             label="The picture so far", interactive=False, height=320, buttons=["fullscreen"], elem_id="so_far"
         )
