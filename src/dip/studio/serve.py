@@ -15,7 +15,7 @@ from dip.studio.repairs import Repairs
 from dip.studio.warm import Warm
 
 LARGEST = "200mb"  # of an upload
-# Whatever draws again and again does so ten times a second while nobody touches the page: Gradio's loading screen
+# Whatever draws again and again does so twice a second while nobody touches the page: Gradio's loading screen
 # leaves a loop behind that asks for all sixty frames, and slows down a repair on the same cores.
 FEWER_FRAMES = b"""<script>{
     const frame = window.requestAnimationFrame.bind(window), cancel = window.cancelAnimationFrame.bind(window);
@@ -26,8 +26,8 @@ FEWER_FRAMES = b"""<script>{
         drawing = true;
         try { draw(time) } finally { drawing = false }
     };
-    window.requestAnimationFrame = draw => drawing && performance.now() - touched > 2000
-        ? -setTimeout(() => marked(draw)(performance.now()), 100) : frame(marked(draw));
+    window.requestAnimationFrame = draw => drawing && performance.now() - touched > 5000
+        ? -setTimeout(() => marked(draw)(performance.now()), 500) : frame(marked(draw));
     window.cancelAnimationFrame = id => id < 0 ? clearTimeout(-id) : cancel(id);
 }</script>"""
 
