@@ -4,27 +4,16 @@ import multiprocessing
 import os
 import runpy
 import sys
-from functools import cache
-from multiprocessing.forkserver import ensure_running
 from pathlib import Path
 from subprocess import CompletedProcess
 from tempfile import TemporaryDirectory
-from unittest.mock import patch
 
 FORKSERVER = multiprocessing.get_context("forkserver")
-
-
-@cache
-def start_forkserver() -> None:
-    """With `ready` imported, for which it is told of this folder: Python 3.11 does not hand it `sys.path`."""
-    FORKSERVER.set_forkserver_preload(["ready"])
-    with patch.dict(os.environ, {"PYTHONPATH": str(Path(__file__).parent)}):
-        ensure_running()
+FORKSERVER.set_forkserver_preload(["dip.cli.ready"])
 
 
 def run_forked(program: Path, *arguments: str | Path, cwd: Path) -> "CompletedProcess[str]":
     """What `python PROGRAM ARGUMENTS` said in a folder, and its exit code."""
-    start_forkserver()
     words = [str(program), *map(str, arguments)]
     with TemporaryDirectory() as said:
         files = (Path(said, "stdout"), Path(said, "stderr"))

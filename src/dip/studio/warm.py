@@ -7,7 +7,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-from dip.cli.command import quick_imports
 from dip.config.check import check_types
 from dip.config.compose import CONFIGS
 
@@ -42,8 +41,8 @@ class Warm:
 
 def wait(train: str) -> None:
     """Import everything, and run train.py once the arguments are there; end where none come."""
-    with quick_imports():
-        import dip.cli.jobs  # noqa: F401  what takes the time
+    import dip.cli.ready  # noqa: F401  not by the studio itself
+
     check_types(["experiment=quick"])  # composes once, as the command does
     told = sys.stdin.read()
     if not told:
